@@ -1,0 +1,410 @@
+//! What the person is looking at and what they asked for: state, messages in, effects out. Pure.
+//!
+//! It must not know sources, files, the terminal's output or a clock: `update` is given the time.
+
+mod activity;
+mod commands;
+mod confirm;
+mod detail;
+mod keymap;
+mod list;
+mod locks;
+mod outcome;
+mod statements;
+mod table;
+mod vitals;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use activity::{ActivityRow, GroupBy, GroupRow, groups};
+pub use commands::{COMMANDS, Command, Group};
+pub use confirm::{Change, Confirm};
+pub use detail::Detail;
+pub use keymap::Keymap;
+pub use list::{ListState, RowKey};
+pub use locks::{LockRow, advice as lock_advice, listed as listed_locks};
+pub use table::{Align, Cell, Column, Columns, Role, Span, Value, Width};
+pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
+
+use crate::engine::findings::Subject;
+use crate::engine::{Observer, PgTick, RedisTick, Severity, Tick};
+use crate::model::action::{Action, Holdings, Outcome};
+use crate::model::{Kind, Reason, Sample, Target, TargetId};
+use crate::terminal::Input;
+
+/// How long a toast stays.
+const TOAST: SignedDuration = SignedDuration::from_secs(6);
+/// How long the outcome of an action stays.
+const OUTCOME_TOAST: SignedDuration = SignedDuration::from_secs(20);
+
+/// Everything that can happen.
+#[derive(Debug)]
+pub enum Msg {
+    /// A key, a paste, a new size.
+    Input(Input),
+    /// A source has read its target.
+    Sample(Box<Sample>),
+    /// An action is over, as far as it was watched.
+    Outcome(TargetId, Box<Outcome>),
+    /// The locks of a process have been read.
+    Holdings(TargetId, i32, Result<Holdings, Reason>),
+    /// Something to tell the person.
+    Notice(Severity, String),
+    /// Time has passed.
+    Timer,
+}
+
+/// Everything the runtime is asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Act on a session of a target.
+    Act(TargetId, Action),
+    /// Read every lock of a process.
+    ReadHoldings(TargetId, i32),
+    /// Copy a text to the clipboard.
+    Copy(String),
+    /// Sample at this interval from now on.
+    SetInterval(Duration),
+    /// Draw everything anew.
+    Redraw,
+    /// Give the terminal back to the shell.
+    Suspend,
+    /// End the program; true: leave the last screen in the scrollback.
+    Quit(bool),
+}
+
+/// The panes, by their number on the keyboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
+#[expect(missing_docs, reason = "the names are the titles")]
+pub enum Pane {
+    Activity = 1,
+    Locks,
+    Statements,
+    Replication,
+    Cache,
+}
+
+impl Pane {
+    /// Its title.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Activity => "Activity",
+            Self::Locks => "Locks",
+            Self::Statements => "Statements",
+            Self::Replication => "Replication",
+            Self::Cache => "Cache",
+        }
+    }
+}
+
+/// What the layout tells the application: how many rows each pane's body has, so that paging knows its height.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Viewport {
+    /// Rows of the body, by pane; a pane that is not on the screen is absent.
+    pub rows: Vec<(Pane, usize)>,
+    /// Rows of an overlay's body.
+    pub overlay_rows: usize,
+    /// Whether the screen is too small for anything but a message.
+    pub too_small: bool,
+}
+
+impl Viewport {
+    fn rows_of(&self, pane: Pane) -> usize {
+        self.rows.iter().find(|(shown, _)| *shown == pane).map_or(10, |(_, rows)| *rows)
+    }
+}
+
+/// What stands above the panes.
+#[derive(Debug)]
+pub enum Overlay {
+    /// The list of commands, scrolled by this many lines.
+    Help(usize),
+    /// One row in full.
+    Detail(Detail),
+    /// A question before an action.
+    Confirm(Box<Confirm>),
+}
+
+/// A short message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toast {
+    /// How it is meant.
+    pub severity: Severity,
+    /// What it says.
+    pub text: String,
+    /// When it goes.
+    pub until: Timestamp,
+}
+
+/// What the program starts with.
+#[derive(Debug)]
+pub struct Options {
+    /// Keys.
+    pub keymap: Keymap,
+    /// Columns of the tables.
+    pub columns: Columns,
+    /// Whether cancel and terminate are unbound.
+    pub read_only: bool,
+    /// Time between samples.
+    pub interval: Duration,
+}
+
+/// The state of the program.
+#[derive(Debug)]
+pub struct App {
+    /// The client's clock at the last message.
+    pub now: Timestamp,
+    /// The targets, each with what is known of it.
+    pub observers: Vec<Observer>,
+    /// The PostgreSQL server that the panes show.
+    pub postgres: Option<TargetId>,
+    /// The Redis server that the panes show.
+    pub redis: Option<TargetId>,
+    /// The pane that keys go to.
+    pub focus: Pane,
+    /// Whether keys go to the findings line, and to which finding.
+    pub finding: Option<usize>,
+    /// Whether the focused pane has the screen to itself.
+    pub zoomed: bool,
+    /// State of the Activity pane.
+    pub activity: activity::ActivityView,
+    /// State of the Locks pane.
+    pub locks: locks::LocksView,
+    /// State of the Statements pane.
+    pub statements: statements::StatementsView,
+    /// What stands above the panes.
+    pub overlay: Option<Overlay>,
+    /// The filter being typed.
+    pub typing: Option<tui_input::Input>,
+    /// The message at the bottom.
+    pub toast: Option<Toast>,
+    /// What the program was started with.
+    pub options: Options,
+    /// How the screen is divided now.
+    pub viewport: Viewport,
+    pending: outcome::Pending,
+}
+
+impl App {
+    /// The state before the first sample. `observers` are in the order of their targets.
+    pub fn new(observers: Vec<Observer>, options: Options, now: Timestamp) -> Self {
+        let first = |kind| {
+            observers
+                .iter()
+                .map(|observer| &observer.target)
+                .find(|target| target.kind == kind)
+                .map(|target| target.id)
+        };
+        Self {
+            now,
+            postgres: first(Kind::Postgres),
+            redis: first(Kind::Redis),
+            focus: if first(Kind::Postgres).is_some() { Pane::Activity } else { Pane::Cache },
+            observers,
+            finding: None,
+            zoomed: false,
+            activity: activity::ActivityView::default(),
+            locks: locks::LocksView::default(),
+            statements: statements::StatementsView::default(),
+            overlay: None,
+            typing: None,
+            toast: None,
+            options,
+            viewport: Viewport::default(),
+            pending: outcome::Pending::default(),
+        }
+    }
+
+    /// Takes one message and says what must be done about it.
+    pub fn update(&mut self, now: Timestamp, msg: Msg) -> Vec<Effect> {
+        self.now = now;
+        if self.toast.as_ref().is_some_and(|toast| toast.until <= now) {
+            self.toast = None;
+        }
+        match msg {
+            Msg::Input(Input::Key(chord)) => return commands::key(self, chord),
+            Msg::Input(Input::Paste(text)) => commands::paste(self, &text),
+            Msg::Input(Input::Resize(..)) | Msg::Timer => {}
+            Msg::Sample(sample) => self.take(*sample),
+            Msg::Outcome(target, outcome) => self.pending.arrived(target, *outcome, now),
+            Msg::Holdings(target, pid, holdings) => {
+                if let Some(Overlay::Confirm(confirm)) = &mut self.overlay
+                    && confirm.target == target
+                    && confirm.session.id.pid == pid
+                {
+                    confirm.holdings = Some(holdings);
+                }
+            }
+            Msg::Notice(severity, text) => self.say(severity, text),
+        }
+        self.tell_outcomes();
+        Vec::new()
+    }
+
+    /// Tells the application how the screen is divided. A question that cannot be seen is withdrawn.
+    pub fn resized(&mut self, viewport: Viewport) {
+        if viewport.too_small && matches!(self.overlay, Some(Overlay::Confirm(_))) {
+            self.overlay = None;
+        }
+        self.viewport = viewport;
+        let rows = |pane| self.viewport.rows_of(pane);
+        self.activity.list.scroll_to_selection(rows(Pane::Activity));
+        self.locks.list.scroll_to_selection(rows(Pane::Locks));
+        self.statements.list.scroll_to_selection(rows(Pane::Statements));
+    }
+
+    /// When something changes by itself: the end of a toast.
+    pub fn next_change(&self) -> Option<Timestamp> {
+        self.toast.as_ref().map(|toast| toast.until)
+    }
+
+    /// The observer of a target.
+    pub fn observer(&self, target: Option<TargetId>) -> Option<&Observer> {
+        self.observers.get(target?.0)
+    }
+
+    /// The shown PostgreSQL server.
+    pub fn pg_observer(&self) -> Option<&Observer> {
+        self.observer(self.postgres)
+    }
+
+    /// The shown Redis server.
+    pub fn redis_observer(&self) -> Option<&Observer> {
+        self.observer(self.redis)
+    }
+
+    /// The last good tick of the shown PostgreSQL server.
+    pub fn pg(&self) -> Option<&PgTick> {
+        self.pg_observer().and_then(Observer::tick).and_then(Tick::postgres)
+    }
+
+    /// The last good tick of the shown Redis server.
+    pub fn redis_tick(&self) -> Option<&RedisTick> {
+        self.redis_observer().and_then(Observer::tick).and_then(Tick::redis)
+    }
+
+    /// Findings of all targets, worst first, with the target they belong to.
+    pub fn findings(&self) -> Vec<(&Target, &crate::engine::Finding)> {
+        let mut all: Vec<_> = self
+            .observers
+            .iter()
+            .flat_map(|observer| observer.findings().iter().map(|finding| (&observer.target, finding)))
+            .collect();
+        all.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.severity));
+        all
+    }
+
+    /// Shows a message for a while.
+    pub fn say(&mut self, severity: Severity, text: impl Into<String>) {
+        let stay = if severity == Severity::Notice { TOAST } else { OUTCOME_TOAST };
+        let until = self.now.checked_add(stay).unwrap_or(self.now);
+        self.toast = Some(Toast { severity, text: text.into(), until });
+    }
+
+    fn take(&mut self, sample: Sample) {
+        let target = sample.target;
+        let Some(observer) = self.observers.get_mut(target.0) else { return };
+        observer.observe(sample);
+        if self.postgres == Some(target) {
+            self.refresh();
+            self.watch_question();
+        }
+        if self.finding.is_some() {
+            let last = self.findings().len().checked_sub(1);
+            self.finding = self.finding.zip(last).map(|(chosen, last)| chosen.min(last));
+        }
+    }
+
+    /// Lists the rows of every pane anew: after a sample, a filter, a sort.
+    fn refresh(&mut self) {
+        let tick = self
+            .observers
+            .get(self.postgres.map_or(usize::MAX, |id| id.0))
+            .and_then(Observer::tick)
+            .and_then(Tick::postgres);
+        let Some(tick) = tick else { return };
+        self.activity.refresh(tick, &self.options.columns);
+        self.locks.refresh(tick);
+        self.statements.refresh(tick, &self.options.columns);
+        let viewport = self.viewport.clone();
+        self.resized(viewport);
+    }
+
+    /// A question stays live: what has changed since it was asked is marked, and a changed session disarms it.
+    fn watch_question(&mut self) {
+        let Some(Overlay::Confirm(confirm)) = &mut self.overlay else { return };
+        let observer = self.observers.get(confirm.target.0);
+        if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
+            confirm.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
+        }
+    }
+
+    fn tell_outcomes(&mut self) {
+        let observers = &self.observers;
+        let tick = |target: TargetId| observers.get(target.0).and_then(Observer::tick);
+        if let Some((severity, text)) = self.pending.tell(self.now, tick) {
+            self.say(severity, text);
+        }
+    }
+
+    /// Shows another PostgreSQL server: the next one on the command line.
+    fn next_target(&mut self) {
+        let ids: Vec<TargetId> = self
+            .observers
+            .iter()
+            .map(|o| &o.target)
+            .filter(|t| t.kind == Kind::Postgres)
+            .map(|t| t.id)
+            .collect();
+        let place = ids.iter().position(|id| Some(*id) == self.postgres).map_or(0, |place| place + 1);
+        self.show_target(ids.get(place).or(ids.first()).copied());
+    }
+
+    fn show_target(&mut self, target: Option<TargetId>) {
+        if target.is_some() && target != self.postgres {
+            self.postgres = target;
+            self.activity.list = ListState::default();
+            self.locks.list = ListState::default();
+            self.statements.list = ListState::default();
+            self.refresh();
+        }
+    }
+
+    /// Goes to what a finding is about.
+    fn jump(&mut self, place: usize) {
+        let Some((target, kind, subject)) =
+            self.findings().get(place).map(|(target, it)| (target.id, target.kind, it.subject))
+        else {
+            return;
+        };
+        self.finding = None;
+        if kind == Kind::Redis {
+            self.redis = Some(target);
+            self.focus = Pane::Cache;
+            return;
+        }
+        self.show_target(Some(target));
+        match subject {
+            Subject::Server => {}
+            Subject::Activity => {
+                self.focus = Pane::Activity;
+                self.activity.group(Some(GroupBy::Application));
+            }
+            Subject::Session(id) => {
+                self.focus = Pane::Activity;
+                self.activity.show_all();
+                self.refresh();
+                self.activity.list.select(RowKey::Session(id));
+            }
+            Subject::Root(pid) => {
+                self.focus = Pane::Locks;
+                self.locks.show_all();
+                self.refresh();
+                self.locks.select_root(pid);
+            }
+        }
+        self.refresh();
+    }
+}

@@ -1,0 +1,406 @@
+//! Pane 1: the sessions, one by one or grouped.
+
+use std::collections::BTreeMap;
+
+use super::list::{ListState, RowKey};
+use super::table::{Align, Cell, Column, Columns, Role, Sort, Value, Width};
+use crate::engine::PgTick;
+use crate::engine::filter::Filter;
+use crate::engine::vitals::is_own;
+use crate::format::seconds_between;
+use crate::model::postgres::{Session, SessionId, State};
+use crate::text;
+
+/// What sessions are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are the fields")]
+pub enum GroupBy {
+    Application,
+    Client,
+    User,
+    Database,
+    State,
+    #[strum(serialize = "wait event")]
+    Wait,
+}
+
+impl GroupBy {
+    const fn next(self) -> Option<Self> {
+        match self {
+            Self::Application => Some(Self::Client),
+            Self::Client => Some(Self::User),
+            Self::User => Some(Self::Database),
+            Self::Database => Some(Self::State),
+            Self::State => Some(Self::Wait),
+            Self::Wait => None,
+        }
+    }
+
+    /// What a session has in common with its group.
+    fn value(self, row: &ActivityRow<'_>) -> String {
+        let session = row.session;
+        if row.is_own() && self == Self::Application {
+            return "(ours)".into();
+        }
+        match self {
+            Self::Application => session.application_name.to_string(),
+            Self::Client => row.client(),
+            Self::User => row.user(),
+            Self::Database => row.database(),
+            Self::State => row.state().to_owned(),
+            Self::Wait => row.wait().unwrap_or_else(|| "-".into()),
+        }
+    }
+}
+
+/// State of the pane.
+#[derive(Debug)]
+pub struct ActivityView {
+    /// Rows and selection.
+    pub list: ListState,
+    /// The order of the rows.
+    pub sort: Sort,
+    /// The text filter as typed.
+    pub filter_text: String,
+    /// How the sessions are grouped; `None`: not at all.
+    pub group_by: Option<GroupBy>,
+    /// Only the sessions of one group are shown.
+    pub only: Option<(GroupBy, String)>,
+    /// Whether idle sessions are shown.
+    pub show_idle: bool,
+    /// Whether rows keep their places although their figures change.
+    pub frozen: bool,
+    /// Sessions that the filters leave out.
+    pub hidden: usize,
+    /// The selected session after it has gone: it stays, struck through, until another is selected.
+    pub departed: Option<Session>,
+}
+
+impl Default for ActivityView {
+    fn default() -> Self {
+        Self {
+            list: ListState::default(),
+            sort: Sort { column: "xact", descending: true },
+            filter_text: String::new(),
+            group_by: None,
+            only: None,
+            show_idle: true,
+            frozen: false,
+            hidden: 0,
+            departed: None,
+        }
+    }
+}
+
+/// One session and what it is seen against.
+#[derive(Debug, Clone, Copy)]
+pub struct ActivityRow<'a> {
+    /// The session.
+    pub session: &'a Session,
+    /// The tick it belongs to.
+    pub tick: &'a PgTick,
+    /// Whether it has gone.
+    pub departed: bool,
+}
+
+/// A column of the pane.
+pub(super) type ActivityColumn = Column<fn(&ActivityRow<'_>) -> Cell>;
+
+const fn column(
+    name: &'static str,
+    title: &'static str,
+    width: u16,
+    align: Align,
+    priority: u8,
+    cell: fn(&ActivityRow<'_>) -> Cell,
+) -> ActivityColumn {
+    Column { name, title, width: Width::Fixed(width), align, priority, cell }
+}
+
+/// Every column, in the default order.
+pub(super) const COLUMNS: &[ActivityColumn] = &[
+    column("pid", "pid", 7, Align::Right, 0, |row| Value::Integer(row.session.id.pid.into()).into()),
+    column("user", "user", 12, Align::Left, 5, |row| Value::Text(row.user()).into()),
+    column("app", "application", 16, Align::Left, 2, |row| Value::Text(row.application()).into()),
+    column("db", "database", 10, Align::Left, 7, |row| Value::Text(row.database()).into()),
+    column("client", "client", 15, Align::Left, 8, |row| Value::Text(row.client()).into()),
+    column("state", "state", 10, Align::Left, 1, state_cell),
+    column("wait", "wait", 22, Align::Left, 4, |row| match row.wait() {
+        Some(wait) => Cell {
+            value: Value::Text(wait),
+            role: if row.session.waits_for_lock() { Role::Warning } else { Role::Text },
+        },
+        None => Value::None.into(),
+    }),
+    column("behind", "behind", 6, Align::Right, 3, |row| {
+        let behind = row.tick.forest.value().map_or(0, |forest| forest.behind(row.session.id.pid));
+        match i64::try_from(behind) {
+            Ok(0) | Err(_) => Value::None.into(),
+            Ok(behind) => Cell { value: Value::Integer(behind), role: Role::Critical },
+        }
+    }),
+    column("xact", "xact", 7, Align::Right, 1, |row| row.age(row.session.xact_start).into()),
+    column("stmt", "stmt", 7, Align::Right, 3, |row| {
+        let running = row.session.state == Some(State::Active);
+        row.age(row.session.query_start.filter(|_| running)).into()
+    }),
+    Column {
+        name: "query",
+        title: "query",
+        width: Width::Rest,
+        align: Align::Left,
+        priority: 0,
+        cell: |row| Value::Text(row.query()).into(),
+    },
+];
+
+fn state_cell(row: &ActivityRow<'_>) -> Cell {
+    let (word, role) = match row.session.state {
+        Some(State::Active) => ("active", Role::Text),
+        Some(State::Idle) => ("idle", Role::Dim),
+        Some(State::IdleInTransaction) => ("idle in tx", Role::Warning),
+        Some(State::IdleInTransactionAborted) => ("idle abort", Role::Warning),
+        Some(State::FastpathFunctionCall) => ("fastpath", Role::Text),
+        Some(State::Starting) => ("starting", Role::Text),
+        Some(State::Disabled) => ("disabled", Role::Dim),
+        None => return Value::Unknown.into(),
+    };
+    Cell { value: Value::Text(word.to_owned()), role }
+}
+
+impl ActivityRow<'_> {
+    /// Whether the session is one of ours.
+    pub fn is_own(&self) -> bool {
+        is_own(&self.tick.sample, self.session)
+    }
+
+    /// The role's name.
+    pub fn user(&self) -> String {
+        self.session.usesysid.map_or_else(String::new, |oid| self.tick.sample.names.role(oid).to_string())
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> String {
+        self.session.datid.map_or_else(String::new, |oid| self.tick.sample.names.database(oid).to_string())
+    }
+
+    /// The client's address, or that it came over the socket.
+    pub fn client(&self) -> String {
+        match (self.session.client_addr, self.session.client_port) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(-1)) => "socket".into(),
+            (None, _) => String::new(),
+        }
+    }
+
+    fn application(&self) -> String {
+        if self.is_own() { "(ours)".into() } else { self.session.application_name.to_string() }
+    }
+
+    fn state(&self) -> &'static str {
+        self.session.state.map_or("?", State::as_str)
+    }
+
+    fn wait(&self) -> Option<String> {
+        let (kind, event) = (self.session.wait_event_type.as_deref()?, self.session.wait_event.as_deref()?);
+        Some(format!("{kind}:{event}"))
+    }
+
+    fn age(&self, since: Option<jiff::Timestamp>) -> Value {
+        Value::some(since, |since| Value::Age(seconds_between(since, self.tick.sample.server_time)))
+    }
+
+    /// The statement; `last:` in front when it is over.
+    pub fn query(&self) -> String {
+        let query = text::folded(&self.session.query);
+        let over = self.session.state.is_some_and(|state| state != State::Active) && !query.is_empty();
+        if over { format!("last: {query}") } else { query }
+    }
+
+    fn searched(&self) -> String {
+        let session = self.session;
+        [
+            session.id.pid.to_string(),
+            self.user(),
+            self.application(),
+            self.database(),
+            self.client(),
+            self.state().to_owned(),
+            self.wait().unwrap_or_default(),
+            session.query.to_string(),
+        ]
+        .join(" ")
+    }
+}
+
+/// A group of sessions.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GroupRow {
+    /// What they have in common.
+    pub name: String,
+    /// Sessions in all.
+    pub total: usize,
+    /// Running a statement.
+    pub active: usize,
+    /// Waiting for a lock.
+    pub waiting: usize,
+    /// Idle in a transaction.
+    pub idle_in_transaction: usize,
+    /// Idle.
+    pub idle: usize,
+    /// Age of their oldest transaction, seconds.
+    pub oldest_transaction_seconds: Option<f64>,
+}
+
+impl ActivityView {
+    /// Lists the rows anew.
+    pub(super) fn refresh(&mut self, tick: &PgTick, columns: &Columns) {
+        let before = std::mem::take(&mut self.list.rows);
+        if let Some(by) = self.group_by {
+            let groups = groups(tick, by);
+            self.hidden = 0;
+            self.list.set_rows(groups.into_iter().map(|group| RowKey::Group(group.name)).collect());
+            return;
+        }
+        let (mut shown, hidden) = self.passing(tick);
+        self.hidden = hidden;
+        self.order(&mut shown, columns, &before);
+        let mut rows: Vec<RowKey> = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
+        self.keep_departed(tick, &before, &mut rows);
+        self.list.set_rows(rows);
+    }
+
+    fn passing<'a>(&self, tick: &'a PgTick) -> (Vec<ActivityRow<'a>>, usize) {
+        let filter = Filter::parse(&self.filter_text);
+        let sessions = tick.sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
+        let all = sessions.iter().filter(|session| session.is_client()).map(|session| ActivityRow {
+            session,
+            tick,
+            departed: false,
+        });
+        let total = all.clone().count();
+        let passes = |row: &ActivityRow<'_>| {
+            let blocks = || tick.forest.value().is_some_and(|forest| forest.behind(row.session.id.pid) > 0);
+            // One who blocks others is never hidden as idle: it is what is being looked for.
+            (self.show_idle || row.session.state != Some(State::Idle) || blocks())
+                && self.only.as_ref().is_none_or(|(by, value)| by.value(row) == *value)
+                && (filter.is_empty() || filter.passes(&row.searched()))
+        };
+        let shown: Vec<_> = all.filter(passes).collect();
+        let hidden = total - shown.len();
+        (shown, hidden)
+    }
+
+    fn order(&self, rows: &mut [ActivityRow<'_>], columns: &Columns, before: &[RowKey]) {
+        let by = columns.activity.iter().chain(COLUMNS).find(|column| column.name == self.sort.column);
+        let Some(by) = by else { return };
+        let keyed = |row: &ActivityRow<'_>| (by.cell)(row).value;
+        rows.sort_by_cached_key(|row| row.session.id);
+        let mut values: Vec<(Value, ActivityRow<'_>)> = rows.iter().map(|row| (keyed(row), *row)).collect();
+        values.sort_by(|a, b| {
+            a.0.compare(&b.0, self.sort.descending).then(rank(a.1.session).cmp(&rank(b.1.session)))
+        });
+        if self.frozen {
+            let place = |row: &ActivityRow<'_>| {
+                before.iter().position(|key| *key == RowKey::Session(row.session.id)).unwrap_or(usize::MAX)
+            };
+            values.sort_by_cached_key(|(_, row)| place(row));
+        }
+        for (slot, (_, row)) in rows.iter_mut().zip(values) {
+            *slot = row;
+        }
+    }
+
+    /// The selected session keeps its row after it has gone.
+    fn keep_departed(&mut self, tick: &PgTick, before: &[RowKey], rows: &mut Vec<RowKey>) {
+        let Some(RowKey::Session(id)) = self.list.selected else { return };
+        if let Some(session) = find(tick, id) {
+            self.departed = Some(session.clone());
+            return;
+        }
+        if self.departed.as_ref().is_some_and(|departed| departed.id == id) {
+            let place = before.iter().position(|key| *key == RowKey::Session(id)).unwrap_or_default();
+            rows.insert(place.min(rows.len()), RowKey::Session(id));
+        }
+    }
+
+    /// The row of a key: from the tick, or the departed one.
+    pub fn row<'a>(&'a self, tick: &'a PgTick, key: &RowKey) -> Option<ActivityRow<'a>> {
+        let RowKey::Session(id) = key else { return None };
+        let present = find(tick, *id).map(|session| ActivityRow { session, tick, departed: false });
+        present.or_else(|| {
+            self.departed.as_ref().filter(|departed| departed.id == *id).map(|session| ActivityRow {
+                session,
+                tick,
+                departed: true,
+            })
+        })
+    }
+
+    /// Groups the sessions, or stops to.
+    pub(super) fn group(&mut self, by: Option<GroupBy>) {
+        self.group_by = by;
+        self.only = None;
+        self.list.selected = None;
+    }
+
+    pub(super) fn next_group(&mut self) {
+        self.group(self.group_by.map_or(Some(GroupBy::Application), GroupBy::next));
+    }
+
+    /// Shows the sessions of the selected group.
+    pub(super) fn open_group(&mut self) -> bool {
+        let (Some(by), Some(RowKey::Group(name))) = (self.group_by, self.list.selected.clone()) else {
+            return false;
+        };
+        self.group(None);
+        self.only = Some((by, name));
+        true
+    }
+
+    /// Takes every filter away, so that nothing that is looked for is hidden.
+    pub(super) fn show_all(&mut self) {
+        self.group(None);
+        self.filter_text.clear();
+        self.show_idle = true;
+    }
+}
+
+/// Among equals those come first that do something.
+fn rank(session: &Session) -> usize {
+    session
+        .state
+        .and_then(|state| State::ALL.iter().position(|known| *known == state))
+        .unwrap_or(State::ALL.len())
+}
+
+/// The session of an identity.
+pub(super) fn find(tick: &PgTick, id: SessionId) -> Option<&Session> {
+    tick.sample.sessions.value()?.iter().find(|session| session.id == id)
+}
+
+/// The groups of all client sessions, largest first.
+pub fn groups(tick: &PgTick, by: GroupBy) -> Vec<GroupRow> {
+    let sessions = tick.sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
+    let mut groups: BTreeMap<String, GroupRow> = BTreeMap::new();
+    for session in sessions.iter().filter(|session| session.is_client()) {
+        let row = ActivityRow { session, tick, departed: false };
+        let name = by.value(&row);
+        let group = groups.entry(name.clone()).or_insert_with(|| GroupRow { name, ..GroupRow::default() });
+        group.total += 1;
+        group.active += usize::from(session.state == Some(State::Active));
+        group.waiting += usize::from(session.waits_for_lock());
+        group.idle_in_transaction += usize::from(session.state.is_some_and(State::is_idle_in_transaction));
+        group.idle += usize::from(session.state == Some(State::Idle));
+        let age = session
+            .xact_start
+            .filter(|_| !row.is_own())
+            .map(|start| seconds_between(start, tick.sample.server_time));
+        group.oldest_transaction_seconds =
+            [group.oldest_transaction_seconds, age].into_iter().flatten().max_by(f64::total_cmp);
+    }
+    let mut groups: Vec<GroupRow> = groups.into_values().collect();
+    groups.sort_by(|a, b| b.total.cmp(&a.total).then(a.name.cmp(&b.name)));
+    groups
+}

@@ -1,0 +1,565 @@
+//! Commands as data: name, keys, words, the reason why one does not work now, and what it does. The footer, the
+//! help, the key table of the README and the manual page derive from this table.
+
+use super::confirm::{self, Answer, Confirm};
+use super::detail::Detail;
+use super::list::ListState;
+use super::locks;
+use super::statements;
+use super::{App, Effect, Overlay, Pane};
+use crate::engine::{Observer, Severity, Tick};
+use crate::model::postgres::{Session, State};
+use crate::terminal::{Chord, Key};
+
+/// Something the person can ask for.
+#[derive(Debug)]
+pub struct Command {
+    /// Its name: in the config and in the documentation.
+    pub name: &'static str,
+    /// What it does, for the help.
+    pub doc: &'static str,
+    /// A word or two for the footer; `None`: not listed there.
+    pub label: Option<&'static str>,
+    /// Where the help lists it.
+    pub group: Group,
+    /// Its default keys.
+    pub keys: &'static [&'static str],
+    /// Why it does not work now; `None` when it does.
+    pub disabled_reason: fn(&App) -> Option<String>,
+    run: fn(&mut App) -> Vec<Effect>,
+}
+
+/// The sections of the help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[expect(missing_docs, reason = "the names are the headings")]
+pub enum Group {
+    Act,
+    Look,
+    Move,
+    Program,
+}
+
+const fn always(_: &App) -> Option<String> {
+    None
+}
+
+macro_rules! command {
+    ($name:literal, $label:expr, $group:ident, [$($key:literal),*], $doc:literal, $disabled:expr, $run:expr) => {
+        Command { name: $name, doc: $doc, label: $label, group: Group::$group, keys: &[$($key),*], disabled_reason: $disabled, run: $run }
+    };
+}
+
+/// Every command, in the order of the footer and the help.
+pub static COMMANDS: &[Command] = &[
+    command!(
+        "terminate",
+        Some("terminate"),
+        Act,
+        ["K"],
+        "terminate the selected session, after a question",
+        terminate_disabled,
+        |app| ask(app, false)
+    ),
+    command!(
+        "cancel",
+        Some("cancel"),
+        Act,
+        ["C"],
+        "cancel the statement of the selected session, after a question",
+        cancel_disabled,
+        |app| ask(app, true)
+    ),
+    command!(
+        "detail",
+        Some("detail"),
+        Look,
+        ["Enter"],
+        "show the selected row in full; open a group; go to a finding",
+        always,
+        open
+    ),
+    command!(
+        "findings",
+        Some("findings"),
+        Look,
+        ["!"],
+        "go to the findings; again: the next one",
+        no_findings,
+        next_finding
+    ),
+    command!(
+        "filter",
+        Some("filter"),
+        Look,
+        ["/"],
+        "filter by words; !word leaves out",
+        filter_disabled,
+        start_typing
+    ),
+    command!(
+        "group",
+        Some("group"),
+        Look,
+        ["g"],
+        "group sessions by application, client, user, database, state, wait",
+        only_activity,
+        |app| {
+            app.activity.next_group();
+            changed(app)
+        }
+    ),
+    command!("idle", Some("idle"), Look, ["i"], "show or hide idle sessions", only_activity, |app| {
+        app.activity.show_idle = !app.activity.show_idle;
+        changed(app)
+    }),
+    command!("sort", Some("sort"), Look, ["s"], "sort by the next column", sort_disabled, |app| sort(
+        app, false
+    )),
+    command!("sort-direction", None, Look, ["S"], "turn the order round", sort_disabled, |app| sort(
+        app, true
+    )),
+    command!(
+        "freeze",
+        None,
+        Look,
+        ["o"],
+        "rows keep their places while their figures change",
+        only_activity,
+        |app| {
+            app.activity.frozen = !app.activity.frozen;
+            changed(app)
+        }
+    ),
+    command!("zoom", Some("zoom"), Look, ["z"], "give the pane the whole screen", always, |app| {
+        app.zoomed = !app.zoomed;
+        Vec::new()
+    }),
+    command!(
+        "copy",
+        None,
+        Look,
+        ["c"],
+        "copy the statement, or the command that a message suggests",
+        copy_disabled,
+        |app| copied(app).map(Effect::Copy).into_iter().collect()
+    ),
+    command!(
+        "target",
+        Some("next server"),
+        Look,
+        ["t"],
+        "show the next PostgreSQL server",
+        one_target,
+        |app| {
+            app.next_target();
+            Vec::new()
+        }
+    ),
+    command!("activity", None, Move, ["1"], "sessions", always, |app| show(app, Pane::Activity)),
+    command!("locks", None, Move, ["2"], "who blocks whom", always, |app| show(app, Pane::Locks)),
+    command!("statements", None, Move, ["3"], "which statements cost most now", always, |app| show(
+        app,
+        Pane::Statements
+    )),
+    command!("replication", None, Move, ["4"], "standbys, slots, lag", always, |app| show(
+        app,
+        Pane::Replication
+    )),
+    command!("cache", None, Move, ["5"], "buffer cache and Redis", always, |app| show(app, Pane::Cache)),
+    command!("next-pane", None, Move, ["Tab"], "next pane", always, |app| step_pane(app, 1)),
+    command!("previous-pane", None, Move, ["Shift-Tab"], "previous pane", always, |app| step_pane(app, -1)),
+    command!("up", None, Move, ["Up", "k"], "one row up", always, |app| step(app, -1)),
+    command!("down", None, Move, ["Down", "j"], "one row down", always, |app| step(app, 1)),
+    command!("page-up", None, Move, ["PgUp"], "one page up", always, |app| step(app, -page(app))),
+    command!("page-down", None, Move, ["PgDn"], "one page down", always, |app| step(app, page(app))),
+    command!("first", None, Move, ["Home"], "first row", always, |app| step(app, isize::MIN)),
+    command!("last", None, Move, ["End"], "last row", always, |app| step(app, isize::MAX)),
+    command!("back", None, Move, ["Esc", "Backspace"], "one level back", always, back),
+    command!("slower", None, Program, ["+"], "sample less often", always, |app| interval(app, 2.0)),
+    command!("faster", None, Program, ["-"], "sample more often", always, |app| interval(app, 0.5)),
+    command!("redraw", None, Program, ["Ctrl-L"], "draw the screen anew", always, |_| vec![Effect::Redraw]),
+    command!("suspend", None, Program, ["Ctrl-Z"], "give the terminal back to the shell", always, |_| vec![
+        Effect::Suspend
+    ]),
+    command!("help", Some("help"), Program, ["?"], "every command and its keys", always, |app| {
+        app.overlay = Some(Overlay::Help(0));
+        Vec::new()
+    }),
+    command!("quit", Some("quit"), Program, ["q", "Ctrl-C"], "quit", always, |_| vec![Effect::Quit(false)]),
+    command!(
+        "quit-keep",
+        None,
+        Program,
+        ["Q"],
+        "quit and leave the last screen in the scrollback",
+        always,
+        |_| vec![Effect::Quit(true)]
+    ),
+];
+
+/// A key as it is written in hints: short symbols where everybody knows them.
+pub(super) fn symbol(chord: Chord) -> String {
+    if chord == Chord::plain(Key::Enter) { "↵".into() } else { chord.to_string() }
+}
+
+/// Takes a key: what is open on top gets it first.
+pub(super) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
+    if app.typing.is_some() {
+        return type_key(app, chord);
+    }
+    match app.overlay.take() {
+        Some(Overlay::Confirm(confirm)) => return answer(app, confirm, chord),
+        Some(Overlay::Help(offset)) => {
+            return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
+        }
+        Some(Overlay::Detail(detail)) => {
+            if app
+                .options
+                .keymap
+                .command(chord)
+                .is_some_and(|command| ["terminate", "cancel", "copy"].contains(&command.name))
+            {
+                app.overlay = Some(Overlay::Detail(detail));
+                return run(app, chord);
+            }
+            return scroll_overlay(app, chord, |moved| Overlay::Detail(detail.scrolled(moved)));
+        }
+        None => {}
+    }
+    run(app, chord)
+}
+
+fn run(app: &mut App, chord: Chord) -> Vec<Effect> {
+    let Some(command) = app.options.keymap.command(chord) else { return Vec::new() };
+    if let Some(reason) = (command.disabled_reason)(app) {
+        app.say(Severity::Notice, format!("{}: {reason}", command.label.unwrap_or(command.name)));
+        return Vec::new();
+    }
+    (command.run)(app)
+}
+
+/// Pasted text goes into the filter line and nowhere else: a paste must never run commands.
+pub(super) fn paste(app: &mut App, text: &str) {
+    if let Some(input) = &mut app.typing {
+        for c in text.chars().filter(|c| !c.is_control()) {
+            input.handle(tui_input::InputRequest::InsertChar(c));
+        }
+        filter_typed(app);
+    } else if let Some(Overlay::Confirm(confirm)) = &mut app.overlay {
+        confirm.disturb(app.now);
+    }
+}
+
+fn scroll_overlay(app: &mut App, chord: Chord, overlay: impl FnOnce(isize) -> Overlay) -> Vec<Effect> {
+    let page = isize::try_from(app.viewport.overlay_rows).unwrap_or(10).max(1);
+    let moved = match app.options.keymap.command(chord).map(|command| command.name) {
+        Some("up") => -1,
+        Some("down") => 1,
+        Some("page-up") => -page,
+        Some("page-down") => page,
+        Some("first") => isize::MIN,
+        Some("redraw") => {
+            app.overlay = Some(overlay(0));
+            return vec![Effect::Redraw];
+        }
+        Some("suspend") => {
+            app.overlay = Some(overlay(0));
+            return vec![Effect::Suspend];
+        }
+        Some("back" | "quit" | "help" | "detail") => return Vec::new(),
+        Some(_) | None => 0,
+    };
+    app.overlay = Some(overlay(moved));
+    Vec::new()
+}
+
+fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect> {
+    match confirm.answer(chord, app.now) {
+        Answer::Stay => {
+            app.overlay = Some(Overlay::Confirm(confirm));
+            Vec::new()
+        }
+        Answer::No => Vec::new(),
+        Answer::Yes(action) => {
+            let tick = app.observer(Some(confirm.target)).and_then(Observer::tick).and_then(Tick::postgres);
+            let forest = tick.and_then(|tick| tick.forest.value());
+            let behind = forest.map(|forest| forest.pids_behind(action.session().pid)).unwrap_or_default();
+            app.pending.asked(&confirm, action, behind);
+            app.say(Severity::Notice, format!("{} …", confirm.sent()));
+            vec![Effect::Act(confirm.target, action)]
+        }
+    }
+}
+
+// === What the commands do ===
+
+fn show(app: &mut App, pane: Pane) -> Vec<Effect> {
+    app.focus = pane;
+    app.finding = None;
+    Vec::new()
+}
+
+fn step_pane(app: &mut App, by: isize) -> Vec<Effect> {
+    use strum::IntoEnumIterator as _;
+    let panes: Vec<Pane> = Pane::iter().collect();
+    let place = panes.iter().position(|pane| *pane == app.focus).unwrap_or_default();
+    let next = if by > 0 { place + 1 } else { place + panes.len() - 1 } % panes.len().max(1);
+    let pane = panes.get(next).copied().unwrap_or(app.focus);
+    show(app, pane)
+}
+
+/// Does something to the list of the focused pane; nothing in a pane without one.
+fn with_list(app: &mut App, change: impl FnOnce(&mut ListState)) {
+    match app.focus {
+        Pane::Activity => change(&mut app.activity.list),
+        Pane::Locks => change(&mut app.locks.list),
+        Pane::Statements => change(&mut app.statements.list),
+        Pane::Replication | Pane::Cache => {}
+    }
+}
+
+fn page(app: &App) -> isize {
+    isize::try_from(app.viewport.rows_of(app.focus)).unwrap_or(10).max(1)
+}
+
+fn step(app: &mut App, by: isize) -> Vec<Effect> {
+    if let Some(chosen) = app.finding {
+        let last = app.findings().len().saturating_sub(1);
+        app.finding = Some(chosen.saturating_add_signed(by).min(last));
+        return Vec::new();
+    }
+    with_list(app, |list| list.step(by));
+    // A departed session goes when another is selected.
+    changed(app)
+}
+
+fn changed(app: &mut App) -> Vec<Effect> {
+    app.refresh();
+    Vec::new()
+}
+
+fn back(app: &mut App) -> Vec<Effect> {
+    if app.finding.take().is_some() {
+    } else if app.toast.take().is_some() {
+    } else if app.focus == Pane::Activity && app.activity.only.take().is_some() {
+    } else if app.focus == Pane::Activity && !app.activity.filter_text.is_empty() {
+        app.activity.filter_text.clear();
+    } else if app.focus == Pane::Locks && !app.locks.filter_text.is_empty() {
+        app.locks.filter_text.clear();
+    } else if app.focus == Pane::Statements && !app.statements.filter_text.is_empty() {
+        app.statements.filter_text.clear();
+    } else if app.focus == Pane::Activity && app.activity.group_by.is_some() {
+        app.activity.group(None);
+    } else {
+        app.zoomed = false;
+    }
+    changed(app)
+}
+
+fn next_finding(app: &mut App) -> Vec<Effect> {
+    let count = app.findings().len().max(1);
+    app.finding = Some(app.finding.map_or(0, |chosen| (chosen + 1) % count));
+    Vec::new()
+}
+
+fn open(app: &mut App) -> Vec<Effect> {
+    if let Some(place) = app.finding {
+        app.jump(place);
+        return Vec::new();
+    }
+    if app.focus == Pane::Activity && app.activity.open_group() {
+        return changed(app);
+    }
+    app.overlay = Detail::of_selection(app).map(Overlay::Detail);
+    Vec::new()
+}
+
+fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
+    let columns = &app.options.columns;
+    match app.focus {
+        Pane::Activity if turn => app.activity.sort.descending = !app.activity.sort.descending,
+        Pane::Activity => app.activity.sort = app.activity.sort.next(&columns.activity),
+        Pane::Statements if turn => app.statements.sort.descending = !app.statements.sort.descending,
+        Pane::Statements => app.statements.sort = app.statements.sort.next(&columns.statements),
+        Pane::Locks | Pane::Replication | Pane::Cache => {}
+    }
+    app.refresh();
+    with_list(app, ListState::to_top);
+    changed(app)
+}
+
+fn interval(app: &mut App, factor: f64) -> Vec<Effect> {
+    let seconds = (app.options.interval.as_secs_f64() * factor).clamp(0.5, 60.0);
+    app.options.interval = std::time::Duration::from_secs_f64(seconds);
+    let shown = crate::format::count(seconds);
+    app.say(Severity::Notice, format!("a sample every {shown}s"));
+    vec![Effect::SetInterval(app.options.interval)]
+}
+
+fn start_typing(app: &mut App) -> Vec<Effect> {
+    app.typing = Some(tui_input::Input::new(filter_text(app).cloned().unwrap_or_default()));
+    Vec::new()
+}
+
+fn filter_text(app: &mut App) -> Option<&mut String> {
+    match app.focus {
+        Pane::Activity => Some(&mut app.activity.filter_text),
+        Pane::Locks => Some(&mut app.locks.filter_text),
+        Pane::Statements => Some(&mut app.statements.filter_text),
+        Pane::Replication | Pane::Cache => None,
+    }
+}
+
+fn filter_typed(app: &mut App) {
+    let typed = app.typing.as_ref().map(|input| input.value().to_owned()).unwrap_or_default();
+    if let Some(text) = filter_text(app) {
+        *text = typed;
+    }
+    app.activity.group_by = app.activity.group_by.filter(|_| app.focus != Pane::Activity);
+    app.refresh();
+    with_list(app, ListState::to_top);
+}
+
+fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
+    use tui_input::InputRequest as Edit;
+    let edit = match (chord.key, chord.ctrl) {
+        // Both keep the filter: Esc a second time takes it away.
+        (Key::Enter | Key::Esc, _) | (Key::Char('c'), true) => {
+            app.typing = None;
+            return changed(app);
+        }
+        (Key::Backspace, _) => Edit::DeletePrevChar,
+        (Key::Delete, _) => Edit::DeleteNextChar,
+        (Key::Left, _) => Edit::GoToPrevChar,
+        (Key::Right, _) => Edit::GoToNextChar,
+        (Key::Home, _) | (Key::Char('a'), true) => Edit::GoToStart,
+        (Key::End, _) | (Key::Char('e'), true) => Edit::GoToEnd,
+        (Key::Char('u'), true) => Edit::DeleteLine,
+        (Key::Char('w'), true) => Edit::DeletePrevWord,
+        (Key::Char(c), false) if !chord.alt => Edit::InsertChar(c),
+        _ => return Vec::new(),
+    };
+    if let Some(input) = &mut app.typing {
+        input.handle(edit);
+    }
+    filter_typed(app);
+    Vec::new()
+}
+
+fn copied(app: &App) -> Option<String> {
+    let tick = app.pg()?;
+    match app.focus {
+        Pane::Statements => match &tick.statements {
+            crate::model::Reading::Unavailable(reason) => {
+                reason.hint.as_deref().map(|hint| hint.split("  (").next().unwrap_or(hint).to_owned())
+            }
+            _ => statements::find(tick, app.statements.list.selected.as_ref()?)?
+                .query
+                .as_deref()
+                .map(str::to_owned),
+        },
+        Pane::Activity | Pane::Locks => selected_session(app).map(|session| session.query.to_string()),
+        Pane::Replication | Pane::Cache => None,
+    }
+}
+
+/// The session that an action would mean: the one selected in the focused pane.
+pub(super) fn selected_session(app: &App) -> Option<&Session> {
+    let tick = app.pg()?;
+    match app.focus {
+        Pane::Activity => app
+            .activity
+            .row(tick, app.activity.list.selected.as_ref()?)
+            .filter(|row| !row.departed)
+            .map(|row| row.session),
+        Pane::Locks => {
+            let selected = app.locks.list.selected.as_ref()?;
+            locks::listed(&app.locks, tick).into_iter().find(|(key, _)| key == selected)?.1.session
+        }
+        Pane::Statements | Pane::Replication | Pane::Cache => None,
+    }
+}
+
+fn ask(app: &mut App, cancel: bool) -> Vec<Effect> {
+    let (Some(target), Some(session)) = (app.postgres, selected_session(app).cloned()) else {
+        return Vec::new();
+    };
+    let Some(tick) = app.pg() else { return Vec::new() };
+    let pid = session.id.pid;
+    let confirm = Confirm::new(target, session, tick, cancel, app.now);
+    app.overlay = Some(Overlay::Confirm(Box::new(confirm)));
+    vec![Effect::ReadHoldings(target, pid)]
+}
+
+// === Why a command does not work now ===
+
+fn only_activity(app: &App) -> Option<String> {
+    (app.focus != Pane::Activity).then(|| "only in Activity (1)".into())
+}
+
+fn filter_disabled(app: &App) -> Option<String> {
+    matches!(app.focus, Pane::Replication | Pane::Cache).then(|| "this pane has no list".into())
+}
+
+fn sort_disabled(app: &App) -> Option<String> {
+    match app.focus {
+        Pane::Activity if app.activity.group_by.is_some() => Some("groups are sorted by size".into()),
+        Pane::Activity | Pane::Statements => None,
+        Pane::Locks => Some("the forest is ranked by who blocks most".into()),
+        Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
+    }
+}
+
+fn no_findings(app: &App) -> Option<String> {
+    app.findings().is_empty().then(|| "nothing found".into())
+}
+
+fn one_target(app: &App) -> Option<String> {
+    let count =
+        app.observers.iter().filter(|observer| observer.target.kind == crate::model::Kind::Postgres).count();
+    (count < 2).then(|| "only one PostgreSQL server is watched".into())
+}
+
+fn copy_disabled(app: &App) -> Option<String> {
+    copied(app).is_none().then(|| "nothing here to copy".into())
+}
+
+fn terminate_disabled(app: &App) -> Option<String> {
+    action_disabled(app)
+}
+
+fn cancel_disabled(app: &App) -> Option<String> {
+    action_disabled(app).or_else(|| {
+        let session = selected_session(app)?;
+        let pid = session.id.pid;
+        let instead = "K terminates it";
+        match session.state {
+            Some(State::Idle) => Some(format!("{pid} is idle, a cancel would do nothing; {instead}")),
+            Some(state) if state.is_idle_in_transaction() => Some(format!(
+                "{pid} is {}: no statement runs, a cancel would do nothing; {instead}",
+                state.as_str()
+            )),
+            Some(State::Active) if session.wait_event.as_deref() == Some("ClientRead") => {
+                Some(format!("{pid} waits for its client's data, a cancel would do nothing; {instead}"))
+            }
+            Some(State::Active) => None,
+            Some(state) => Some(format!("{pid} is {}: there is no statement to cancel", state.as_str())),
+            None => Some(format!("the state of {pid} is hidden from this role: GRANT pg_read_all_stats")),
+        }
+    })
+}
+
+fn action_disabled(app: &App) -> Option<String> {
+    if app.options.read_only {
+        return Some("started with --read-only".into());
+    }
+    let Some(observer) = app.pg_observer() else { return Some("no PostgreSQL server is watched".into()) };
+    let Some(tick) = app.pg() else { return Some("no sample yet".into()) };
+    if observer.outage().is_some() {
+        return Some("the server gives no data now: what is shown may be gone".into());
+    }
+    let Some(session) = selected_session(app) else {
+        return Some("select a session in Activity (1) or Locks (2)".into());
+    };
+    confirm::refusal(session, tick)
+}

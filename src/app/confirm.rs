@@ -1,0 +1,373 @@
+//! The question before an action: one session by identity, shown live, disarmed as soon as it is no longer what
+//! was seen.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::activity::ActivityRow;
+use super::table::{Role, Span};
+use crate::engine::PgTick;
+use crate::engine::locks::describe;
+use crate::engine::vitals::is_own;
+use crate::format::{age_at, counted};
+use crate::model::action::{Action, Holdings};
+use crate::model::postgres::{Lock, Session, State};
+use crate::model::{Reason, TargetId};
+use crate::terminal::{Chord, Key};
+use crate::text;
+
+/// Keys typed this soon after the question opened were not meant for it: type-ahead, a paste, the partner's key.
+const DEAF: SignedDuration = SignedDuration::from_millis(250);
+/// Locks that are named in the question.
+const LOCKS_NAMED: usize = 3;
+
+/// An open question about one session.
+#[derive(Debug)]
+pub struct Confirm {
+    /// The target it is on.
+    pub target: TargetId,
+    /// The session as it was when the question was asked.
+    pub session: Session,
+    /// Whether to cancel its statement; else to terminate it.
+    pub cancel: bool,
+    /// Whether the session is meant whatever it runs, not only in the transaction that was seen.
+    pub whatever_it_runs: bool,
+    /// How the session has changed since.
+    pub change: Change,
+    /// All locks of the session, once read; or why they cannot be read.
+    pub holdings: Option<Result<Holdings, Reason>>,
+    /// Sessions behind it, and how many would run at once.
+    pub behind: (usize, usize),
+    /// Its user, database and client in words.
+    who: [String; 3],
+    server_time: Timestamp,
+    deaf_until: Timestamp,
+    short_transactions: bool,
+}
+
+/// How a session differs from what the question was asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is what was seen.
+    Same,
+    /// Another statement of the same transaction: marked, but it does not disarm a terminate.
+    Statement,
+    /// Another statement or transaction, so the question no longer fits.
+    Moved,
+    /// It has gone.
+    Gone,
+    /// Nothing is known of it at the moment.
+    Unknown,
+}
+
+/// What a key answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing yet.
+    Stay,
+    /// No.
+    No,
+    /// Yes: do this.
+    Yes(Action),
+}
+
+/// Why a session can never be acted on; `None` when it can.
+pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
+    let pid = session.id.pid;
+    if is_own(&tick.sample, session) {
+        return Some(format!("{pid} is one of our own connections"));
+    }
+    if !session.is_client() {
+        let kind = session.backend_type.as_deref().unwrap_or("process without a role");
+        return Some(format!("{pid} is a {kind}, not a client's session"));
+    }
+    if session.id.backend_start.is_none() {
+        return Some(format!(
+            "backend_start of {pid} is hidden, so it could not be told from another: GRANT pg_read_all_stats TO {};",
+            tick.sample.rights.user
+        ));
+    }
+    None
+}
+
+impl Confirm {
+    /// Asks about a session of the last tick.
+    pub(super) fn new(
+        target: TargetId,
+        session: Session,
+        tick: &PgTick,
+        cancel: bool,
+        now: Timestamp,
+    ) -> Self {
+        let row = ActivityRow { session: &session, tick, departed: false };
+        let who = [row.user(), row.database(), row.client()];
+        let mut confirm = Self {
+            target,
+            cancel,
+            whatever_it_runs: false,
+            change: Change::Same,
+            holdings: None,
+            behind: (0, 0),
+            who,
+            server_time: tick.sample.server_time,
+            deaf_until: now.checked_add(DEAF).unwrap_or(now),
+            short_transactions: false,
+            session,
+        };
+        confirm.look(tick);
+        confirm
+    }
+
+    /// Compares the session with what it is now.
+    pub(super) fn watch(&mut self, tick: &PgTick, outage: bool) {
+        self.look(tick);
+        if outage {
+            // Once disarmed, a question stays so: it must be asked anew.
+            self.change = if self.is_armed() { Change::Unknown } else { self.change };
+            return;
+        }
+        let now = super::activity::find(tick, self.session.id);
+        let change = now.map_or(Change::Gone, |now| self.compare(now));
+        let armed = self.is_armed() || self.change == Change::Unknown;
+        if armed {
+            self.change = change;
+        }
+    }
+
+    fn look(&mut self, tick: &PgTick) {
+        self.server_time = tick.sample.server_time;
+        let pid = self.session.id.pid;
+        self.behind = tick
+            .forest
+            .value()
+            .and_then(|forest| forest.find(pid))
+            .map_or((0, 0), |node| (node.behind, node.frees_now));
+    }
+
+    fn compare(&mut self, now: &Session) -> Change {
+        let same_statement = now.query_start == self.session.query_start && now.state == self.session.state;
+        let same_transaction = now.xact_start == self.session.xact_start;
+        match (self.cancel, same_transaction, same_statement) {
+            (_, true, true) => Change::Same,
+            (true, ..) => Change::Moved,
+            (false, ..) if self.whatever_it_runs => Change::Statement,
+            (false, true, false) => Change::Statement,
+            (false, false, _) => {
+                self.short_transactions = self.behind.0 == 0;
+                Change::Moved
+            }
+        }
+    }
+
+    /// Whether `y` would act.
+    pub fn is_armed(&self) -> bool {
+        matches!(self.change, Change::Same | Change::Statement)
+    }
+
+    /// Something arrived that was not meant as an answer.
+    pub(super) fn disturb(&mut self, now: Timestamp) {
+        self.deaf_until = now.checked_add(DEAF).unwrap_or(now);
+    }
+
+    /// Takes a key.
+    pub(super) fn answer(&mut self, chord: Chord, now: Timestamp) -> Answer {
+        if now < self.deaf_until {
+            return Answer::Stay;
+        }
+        match (chord.key, chord.character()) {
+            (Key::Esc | Key::Enter, _) | (_, Some('n' | 'q')) => Answer::No,
+            (Key::Char('c'), _) if chord.ctrl => Answer::No,
+            (_, Some('y')) if self.is_armed() => Answer::Yes(self.action()),
+            (_, Some('a')) if self.offers_whatever_it_runs() => {
+                self.whatever_it_runs = true;
+                self.change = Change::Statement;
+                Answer::Stay
+            }
+            _ => Answer::Stay,
+        }
+    }
+
+    /// Whether the dialog offers to mean the session whatever it runs: it commits too fast to be caught in one
+    /// transaction, and nobody waits for it.
+    pub fn offers_whatever_it_runs(&self) -> bool {
+        !self.cancel
+            && !self.whatever_it_runs
+            && self.short_transactions
+            && self.behind.0 == 0
+            && self.change == Change::Moved
+    }
+
+    const fn action(&self) -> Action {
+        let session = self.session.id;
+        if self.cancel {
+            Action::Cancel { session, query_start: self.session.query_start }
+        } else if self.whatever_it_runs {
+            Action::TerminateAny { session }
+        } else {
+            Action::Terminate { session, xact_start: self.session.xact_start }
+        }
+    }
+
+    /// The title of the question.
+    pub fn title(&self) -> String {
+        let pid = self.session.id.pid;
+        match self.change {
+            Change::Same | Change::Statement => {
+                format!("{} {pid} ?", if self.cancel { "Cancel the statement of" } else { "Terminate" })
+            }
+            Change::Moved => format!("{pid} has changed: look again"),
+            Change::Gone => format!("{pid} has gone"),
+            Change::Unknown => format!("{pid}: no data at the moment"),
+        }
+    }
+
+    /// What has been sent, for the toast.
+    pub(super) fn sent(&self) -> String {
+        format!(
+            "{} {}",
+            if self.cancel { "cancelling the statement of" } else { "terminating" },
+            self.session.id.pid
+        )
+    }
+
+    /// The session in a word or two: its application, else its user.
+    pub(super) fn name(&self) -> String {
+        let [user, ..] = &self.who;
+        if self.session.application_name.is_empty() {
+            user.clone()
+        } else {
+            self.session.application_name.to_string()
+        }
+    }
+
+    /// The lines of the dialog.
+    pub fn lines(&self) -> Vec<Vec<Span>> {
+        let session = &self.session;
+        let [user, database, client] = &self.who;
+        let mut lines = vec![
+            vec![Span::text(format!(
+                "{}   user {user}   db {database}   from {client}",
+                session.application_name
+            ))],
+            vec![Span::text(self.situation())],
+            vec![Span::new(Role::Text, self.query())],
+            vec![self.locks()],
+            vec![Span::new(if self.behind.0 > 0 { Role::Warning } else { Role::Text }, self.behind_text())],
+            Vec::new(),
+            vec![Span::text(self.consequence())],
+        ];
+        if !self.cancel && session.state.is_some_and(|state| state != State::Active) {
+            lines.push(vec![Span::new(Role::Dim, "Cancel would do nothing here: no statement is running.")]);
+        }
+        lines.extend(self.change_lines());
+        lines
+    }
+
+    /// The line of answers.
+    pub fn answers(&self) -> Vec<Span> {
+        let mut spans = vec![Span::new(Role::Selected, "[ No ]"), Span::text("     ")];
+        if self.is_armed() {
+            spans.push(Span::new(Role::Key, "y"));
+            spans.push(Span::text(if self.cancel { "  yes, cancel it" } else { "  yes, terminate it" }));
+        } else if self.offers_whatever_it_runs() {
+            spans.push(Span::new(Role::Key, "a"));
+            spans.push(Span::text("  this session, whatever it runs"));
+        } else {
+            spans.push(Span::new(Role::Dim, "y does nothing now: close and look again"));
+        }
+        spans
+    }
+
+    fn change_lines(&self) -> Vec<Vec<Span>> {
+        let text = match self.change {
+            Change::Same => return Vec::new(),
+            Change::Statement if self.whatever_it_runs => {
+                "Meant is the session, whatever it runs when the signal arrives."
+            }
+            Change::Statement => "It runs another statement of the same transaction now.",
+            Change::Moved if self.cancel => "The statement that you saw is over.",
+            Change::Moved => "The transaction that you saw is over; it is in another one or in none.",
+            Change::Gone => "The session has ended by itself.",
+            Change::Unknown => "The server gives no data: what is shown may be gone.",
+        };
+        vec![vec![Span::new(Role::Warning, text)]]
+    }
+
+    fn situation(&self) -> String {
+        let session = &self.session;
+        let age = |since: Option<Timestamp>| {
+            since.map_or_else(|| "?".into(), |since| age_at(since, self.server_time))
+        };
+        let state = session.state.map_or("state hidden", State::as_str);
+        let since =
+            if session.state == Some(State::Active) { session.query_start } else { session.state_change };
+        let transaction = session
+            .xact_start
+            .map(|start| format!(", transaction open {}", age(Some(start))))
+            .unwrap_or_default();
+        let written = if session.backend_xid.is_some() { ", has written" } else { "" };
+        format!("{state} {}{transaction}{written}", age(since))
+    }
+
+    fn query(&self) -> String {
+        let over = self.session.state.is_some_and(|state| state != State::Active);
+        format!("{}{}", if over { "last: " } else { "" }, text::folded(&self.session.query))
+    }
+
+    fn locks(&self) -> Span {
+        let holdings = match &self.holdings {
+            None => return Span::new(Role::Dim, "holds: reading its locks …"),
+            Some(Err(reason)) => return Span::new(Role::Dim, format!("holds: not known, {}", reason.text)),
+            Some(Ok(holdings)) => holdings,
+        };
+        // Its own virtual transaction says nothing about it.
+        let is_told = |lock: &&Lock| lock.granted && &*lock.tag.locktype != "virtualxid";
+        let mut held: Vec<&Lock> = holdings.locks.iter().filter(is_told).collect();
+        held.sort_by_key(|lock| std::cmp::Reverse(strength(&lock.mode)));
+        let name = |lock: &&&Lock| {
+            let object = describe(&lock.tag, &holdings.names);
+            if &*lock.tag.locktype == "transactionid" { object } else { format!("{} on {object}", lock.mode) }
+        };
+        let named: Vec<String> = held.iter().take(LOCKS_NAMED).map(|lock| name(&lock)).collect();
+        let more = held.len().saturating_sub(named.len());
+        let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Span::text(if named.is_empty() {
+            "holds no lock".into()
+        } else {
+            format!("holds {}{rest}", named.join(", "))
+        })
+    }
+
+    fn behind_text(&self) -> String {
+        match self.behind {
+            (0, _) => "nobody waits behind it".into(),
+            (behind, frees) => {
+                format!("{} wait behind it, {frees} would run at once", counted(behind, "session"))
+            }
+        }
+    }
+
+    fn consequence(&self) -> String {
+        if self.cancel {
+            "Its statement fails with an error; its transaction is then aborted, the session stays.".into()
+        } else if self.session.xact_start.is_some() {
+            "Its transaction rolls back; the client sees a lost connection.".into()
+        } else {
+            "The client sees a lost connection.".into()
+        }
+    }
+}
+
+/// Stronger modes are worth naming first.
+fn strength(mode: &str) -> usize {
+    const ORDER: [&str; 8] = [
+        "AccessShareLock",
+        "RowShareLock",
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ];
+    ORDER.iter().position(|known| *known == mode).unwrap_or_default()
+}

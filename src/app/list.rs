@@ -1,0 +1,115 @@
+//! A list with a selection that follows identity, never a row number.
+
+use crate::model::postgres::{SessionId, StatementKey};
+
+/// What tells one row from another for as long as it exists.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RowKey {
+    /// A session.
+    Session(SessionId),
+    /// A process in the lock forest whose session is not known.
+    Pid(i32),
+    /// A prepared transaction, by its gid.
+    Prepared(String),
+    /// A deadlock, by its processes.
+    Deadlock(Vec<i32>),
+    /// A statement.
+    Statement(StatementKey),
+    /// A group of sessions, by what they have in common.
+    Group(String),
+}
+
+/// Rows by key, which one is selected, and which one stands at the top.
+#[derive(Debug, Clone, Default)]
+pub struct ListState {
+    /// The rows, in the order shown.
+    pub rows: Vec<RowKey>,
+    /// The selected row.
+    pub selected: Option<RowKey>,
+    /// The first row on the screen.
+    pub offset: usize,
+}
+
+impl ListState {
+    /// Takes new rows. The selection stays where it is; a list with rows always has one.
+    pub fn set_rows(&mut self, rows: Vec<RowKey>) {
+        self.rows = rows;
+        let still_there = self.selected.as_ref().is_some_and(|key| self.rows.contains(key));
+        if !still_there {
+            self.selected = self.rows.first().cloned();
+            self.offset = 0;
+        }
+    }
+
+    /// Selects the first row: after a filter or a sort.
+    pub fn to_top(&mut self) {
+        self.selected = self.rows.first().cloned();
+        self.offset = 0;
+    }
+
+    /// Selects a row by key, if it is there.
+    pub fn select(&mut self, key: RowKey) {
+        if self.rows.contains(&key) {
+            self.selected = Some(key);
+        }
+    }
+
+    /// The number of the selected row.
+    pub fn position(&self) -> Option<usize> {
+        self.selected.as_ref().and_then(|key| self.rows.iter().position(|row| row == key))
+    }
+
+    /// Moves the selection by so many rows, stopping at the ends.
+    pub fn step(&mut self, by: isize) {
+        let Some(last) = self.rows.len().checked_sub(1) else { return };
+        let place = self.position().unwrap_or_default().saturating_add_signed(by).min(last);
+        self.selected = self.rows.get(place).cloned();
+    }
+
+    /// Moves the window of `height` rows so that the selection is in it.
+    pub fn scroll_to_selection(&mut self, height: usize) {
+        let place = self.position().unwrap_or_default();
+        if place < self.offset {
+            self.offset = place;
+        } else if height > 0 && self.offset + height <= place {
+            self.offset = place + 1 - height;
+        }
+        self.offset = self.offset.min(self.rows.len().saturating_sub(height.max(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    fn keys(pids: &[i32]) -> Vec<RowKey> {
+        pids.iter().map(|pid| RowKey::Pid(*pid)).collect()
+    }
+
+    #[test]
+    fn the_selection_follows_its_row() {
+        let mut list = ListState::default();
+        list.set_rows(keys(&[1, 2, 3]));
+        assert_eq!(list.selected, Some(RowKey::Pid(1)));
+        list.step(1);
+        list.set_rows(keys(&[9, 8, 2, 1]));
+        assert_eq!((list.selected.clone(), list.position()), (Some(RowKey::Pid(2)), Some(2)));
+        list.set_rows(keys(&[9, 8]));
+        assert_eq!(list.selected, Some(RowKey::Pid(9)));
+        list.set_rows(Vec::new());
+        assert_eq!(list.selected, None);
+    }
+
+    #[test]
+    fn the_window_follows_the_selection() {
+        let mut list = ListState::default();
+        list.set_rows(keys(&[1, 2, 3, 4, 5]));
+        list.step(10);
+        list.scroll_to_selection(2);
+        assert_eq!((list.position(), list.offset), (Some(4), 3));
+        list.step(-10);
+        list.scroll_to_selection(2);
+        assert_eq!(list.offset, 0);
+    }
+}

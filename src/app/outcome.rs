@@ -1,0 +1,154 @@
+//! What came of an action: told once it is known, and told apart. A signal that was sent is not yet an effect.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::confirm::Confirm;
+use crate::engine::{PgTick, Severity, Tick};
+use crate::format::counted;
+use crate::model::TargetId;
+use crate::model::action::{Action, ActionReply, Outcome, Seen};
+use crate::model::postgres::{SessionId, State};
+
+/// How long the figures of a later tick are waited for before an outcome is told without them.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(4);
+
+/// Actions whose outcome has not been told yet.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    actions: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    target: TargetId,
+    action: Action,
+    name: String,
+    /// Who waited behind the session when it was acted on.
+    behind: BTreeSet<i32>,
+    outcome: Option<(Outcome, Timestamp)>,
+}
+
+impl Pending {
+    /// Notes an action and who waits behind its session.
+    pub(super) fn asked(&mut self, confirm: &Confirm, action: Action, behind: BTreeSet<i32>) {
+        self.actions.push(Watched {
+            target: confirm.target,
+            action,
+            name: confirm.name(),
+            behind,
+            outcome: None,
+        });
+    }
+
+    /// Takes what was observed.
+    pub(super) fn arrived(&mut self, target: TargetId, outcome: Outcome, now: Timestamp) {
+        let waiting = |watched: &&mut Watched| {
+            watched.target == target && watched.action == outcome.action && watched.outcome.is_none()
+        };
+        if let Some(watched) = self.actions.iter_mut().find(waiting) {
+            watched.outcome = Some((outcome, now));
+        }
+    }
+
+    /// The first outcome that can be told: a tick taken after it says who runs again.
+    pub(super) fn tell<'a>(
+        &mut self,
+        now: Timestamp,
+        tick: impl Fn(TargetId) -> Option<&'a Tick>,
+    ) -> Option<(Severity, String)> {
+        let place = self.actions.iter().position(|watched| {
+            watched.outcome.as_ref().is_some_and(|(outcome, at)| {
+                let later = tick(watched.target).is_some_and(|tick| *at < tick.taken_at && is_fresh(tick));
+                later
+                    || outcome.reply != Ok(ActionReply::Signalled)
+                    || at.checked_add(PATIENCE).is_ok_and(|limit| limit <= now)
+            })
+        })?;
+        let watched = self.actions.remove(place);
+        let (outcome, at) = watched.outcome.as_ref()?;
+        let later = tick(watched.target)
+            .filter(|tick| *at < tick.taken_at && is_fresh(tick))
+            .and_then(Tick::postgres);
+        Some(watched.sentence(outcome, later))
+    }
+}
+
+fn is_fresh(tick: &Tick) -> bool {
+    tick.postgres().is_some_and(|tick| tick.forest.stale_since().is_none())
+}
+
+impl Watched {
+    fn sentence(&self, outcome: &Outcome, later: Option<&PgTick>) -> (Severity, String) {
+        let SessionId { pid, backend_start } = self.action.session();
+        let who = if self.name.is_empty() { pid.to_string() } else { format!("{pid} ({})", self.name) };
+        let verb = if self.action.is_cancel() { "cancel" } else { "terminate" };
+        match &outcome.reply {
+            Err(reason) => (Severity::Critical, format!("{verb} {who}: {reason}")),
+            Ok(ActionReply::Failed(reason)) => (Severity::Critical, format!("{verb} {who} failed: {reason}")),
+            Ok(ActionReply::NotPermitted(text)) => {
+                let hint = if text.to_lowercase().contains("superuser") {
+                    "only a superuser may"
+                } else {
+                    "GRANT pg_signal_backend TO your role"
+                };
+                (Severity::Critical, format!("{verb} {who} not permitted: {text}; {hint}"))
+            }
+            Ok(ActionReply::Gone) => {
+                (Severity::Notice, format!("{who} was already gone, nothing was signalled"))
+            }
+            Ok(ActionReply::Changed(seen)) => {
+                (Severity::Warning, changed(&who, backend_start, seen, self.action))
+            }
+            Ok(ActionReply::Signalled) if self.action.is_cancel() => self.cancelled(&who, outcome, later),
+            Ok(ActionReply::Signalled) => match outcome.effect_after_seconds {
+                Some(seconds) => (
+                    Severity::Notice,
+                    format!("terminated {who}: gone after {seconds:.1}s{}", self.freed(later)),
+                ),
+                None => (
+                    Severity::Warning,
+                    format!("{who}: signal sent, still there; it ends when it next checks for interrupts"),
+                ),
+            },
+        }
+    }
+
+    fn cancelled(&self, who: &str, outcome: &Outcome, later: Option<&PgTick>) -> (Severity, String) {
+        let Some(seconds) = outcome.effect_after_seconds else {
+            return (Severity::Warning, format!("{who}: cancel sent, no effect yet; K terminates it"));
+        };
+        let ended = format!("cancelled {who}: statement ended after {seconds:.1}s");
+        let in_transaction =
+            outcome.seen.is_some_and(|seen| seen.state.is_some_and(State::is_idle_in_transaction));
+        if !in_transaction {
+            return (Severity::Notice, format!("{ended}, locks released{}", self.freed(later)));
+        }
+        let behind = later
+            .and_then(|tick| tick.forest.value())
+            .map_or(0, |forest| forest.behind(self.action.session().pid));
+        let blocking = if behind > 0 { format!(" and blocking {behind}") } else { String::new() };
+        (Severity::Warning, format!("{ended}, still in its transaction{blocking}; K terminates it"))
+    }
+
+    /// Of those who waited behind it: how many run again, how many still queue.
+    fn freed(&self, later: Option<&PgTick>) -> String {
+        if self.behind.is_empty() {
+            return String::new();
+        }
+        let Some(forest) = later.and_then(|tick| tick.forest.value()) else {
+            return format!(", {} waited behind it", counted(self.behind.len(), "session"));
+        };
+        let queueing = self.behind.iter().filter(|pid| forest.is_waiting(**pid)).count();
+        format!(", {} run again, {queueing} still queue", self.behind.len() - queueing)
+    }
+}
+
+fn changed(who: &str, backend_start: Option<Timestamp>, seen: &Seen, action: Action) -> String {
+    if seen.backend_start != backend_start {
+        return format!("{who} is gone and another session has that pid now: nothing was signalled");
+    }
+    let what = if action.is_cancel() { "another statement or none" } else { "another transaction or none" };
+    format!("{who} runs {what} now: nothing was signalled, look again")
+}

@@ -1,0 +1,201 @@
+//! Configuration: what was typed, over the file, over the environment, over the defaults, resolved once.
+//!
+//! Composes the settings of every floor; nobody stores the whole. The environment is an argument.
+
+mod file;
+mod targets;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+pub use file::{DEFAULT_FILE, File};
+pub use targets::{PgTarget, RedisTarget, Targets};
+
+use crate::app::{Columns, Keymap};
+use crate::cli::{Cli, ColorWhen, ConnectionArgs};
+use crate::engine::Thresholds;
+use crate::sources::postgres::settings::Environment;
+use crate::ui::{Glyphs, Theme, themes};
+
+/// Why the program cannot start as asked; the text says what, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything the screen needs, by floor.
+#[derive(Debug)]
+pub struct ScreenConfig {
+    /// What to watch.
+    pub targets: Targets,
+    /// Time between samples.
+    pub interval: Duration,
+    /// Limits of the checks.
+    pub thresholds: Thresholds,
+    /// Keys.
+    pub keymap: Keymap,
+    /// Which columns each table shows.
+    pub columns: Columns,
+    /// Colours.
+    pub theme: Theme,
+    /// Block characters or ASCII.
+    pub glyphs: Glyphs,
+    /// Whether cancel and terminate are unbound.
+    pub read_only: bool,
+    /// Whether the screen opens although nothing can be reached.
+    pub wait: bool,
+    /// Where the log goes.
+    pub log: Option<PathBuf>,
+}
+
+/// Everything a report needs.
+#[derive(Debug)]
+pub struct ReportConfig {
+    /// What to read.
+    pub targets: Targets,
+    /// Time between samples.
+    pub interval: Duration,
+    /// Limits of the checks.
+    pub thresholds: Thresholds,
+    /// Where the log goes.
+    pub log: Option<PathBuf>,
+}
+
+/// The settings of the screen.
+pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, ConfigError> {
+    let args = &cli.screen;
+    let file = load(args.connection.config.as_deref(), environment)?;
+    let color = args.color.or(file.color()?).unwrap_or(ColorWhen::Auto);
+    let theme_name = args.theme.as_deref().or(file.theme.as_deref()).unwrap_or("default");
+    Ok(ScreenConfig {
+        targets: targets::resolve(&args.connection, &file, environment)?,
+        interval: interval(&args.connection, &file)?,
+        keymap: Keymap::with_changes(&file.keys).map_err(|error| in_file(&error))?,
+        columns: Columns::with_changes(&file.columns).map_err(|error| in_file(&error))?,
+        theme: theme(theme_name, color, environment)?,
+        glyphs: if args.ascii || file.ascii || !locale_is_utf8(environment) {
+            Glyphs::ASCII
+        } else {
+            Glyphs::BLOCK
+        },
+        read_only: args.read_only || file.read_only,
+        wait: args.wait,
+        log: args.connection.log.clone(),
+        thresholds: file.thresholds,
+    })
+}
+
+/// The settings of a report.
+pub fn report(connection: &ConnectionArgs, environment: &Environment) -> Result<ReportConfig, ConfigError> {
+    let file = load(connection.config.as_deref(), environment)?;
+    Ok(ReportConfig {
+        targets: targets::resolve(connection, &file, environment)?,
+        interval: interval(connection, &file)?,
+        log: connection.log.clone(),
+        thresholds: file.thresholds,
+    })
+}
+
+/// Checks what reading the file alone does not: keys, columns, colour, interval, theme.
+pub fn check(file: &File, environment: &Environment) -> Result<(), ConfigError> {
+    Keymap::with_changes(&file.keys).map_err(|error| in_file(&error))?;
+    Columns::with_changes(&file.columns).map_err(|error| in_file(&error))?;
+    interval(&ConnectionArgs::default(), file)?;
+    theme(
+        file.theme.as_deref().unwrap_or("default"),
+        file.color()?.unwrap_or(ColorWhen::Always),
+        environment,
+    )?;
+    Ok(())
+}
+
+/// Where the configuration file is looked for: `config.toml` in the user's config folder.
+pub fn path(environment: &Environment) -> Option<PathBuf> {
+    folder(environment).map(|folder| folder.join("config.toml"))
+}
+
+/// Reads the file given, or the user's own if there is one.
+pub fn load(given: Option<&Path>, environment: &Environment) -> Result<File, ConfigError> {
+    let Some(file) = given.map(Path::to_path_buf).or_else(|| path(environment).filter(|file| file.exists()))
+    else {
+        return Ok(File::default());
+    };
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| ConfigError(format!("cannot read the config file {}: {error}", file.display())))?;
+    File::parse(&text).map_err(|error| ConfigError(format!("{}: {error}", file.display())))
+}
+
+fn folder(environment: &Environment) -> Option<PathBuf> {
+    // `directories` reads the process's own environment; an argument must be able to replace it.
+    match environment.get("XDG_CONFIG_HOME").filter(|folder| folder.starts_with('/')) {
+        Some(folder) => Some(Path::new(folder).join("dbtriage")),
+        None => match environment.get("HOME").filter(|home| home.starts_with('/')) {
+            Some(home) => Some(Path::new(home).join(".config/dbtriage")),
+            None => {
+                directories::ProjectDirs::from("", "", "dbtriage").map(|dirs| dirs.config_dir().to_path_buf())
+            }
+        },
+    }
+}
+
+fn in_file(error: &str) -> ConfigError {
+    ConfigError(format!("config file: {error}"))
+}
+
+fn interval(connection: &ConnectionArgs, file: &File) -> Result<Duration, ConfigError> {
+    let Some(text) = connection.interval.as_deref().or(file.interval.as_deref()) else {
+        return Ok(Duration::from_secs(1));
+    };
+    let wrong =
+        || ConfigError(format!("interval \"{text}\" is not a time from 0.5s to 60s: write 500ms, 1s or 5s"));
+    let seconds = match text.trim().trim_end_matches('s').parse::<f64>() {
+        // "0.5s" and "2": jiff's friendly format wants a unit, people leave it out.
+        Ok(seconds) if !text.ends_with("ms") => {
+            SignedDuration::try_from_secs_f64(seconds).map_err(|_| wrong())?
+        }
+        Ok(_) | Err(_) => text.parse::<SignedDuration>().map_err(|_| wrong())?,
+    };
+    let interval = Duration::try_from(seconds).map_err(|_| wrong())?;
+    let allowed = Duration::from_millis(500)..=Duration::from_mins(1);
+    if allowed.contains(&interval) { Ok(interval) } else { Err(wrong()) }
+}
+
+/// `--color` over `NO_COLOR` over what the terminal can.
+fn theme(name: &str, color: ColorWhen, environment: &Environment) -> Result<Theme, ConfigError> {
+    let set = |variable: &str| environment.get(variable).is_some_and(|value| !value.is_empty());
+    let dumb =
+        environment.get("TERM").is_some_and(|term| term == "dumb" || term == "vt100" || term.ends_with("-m"));
+    let without_color = match color {
+        ColorWhen::Never => true,
+        ColorWhen::Always | ColorWhen::Sixteen => false,
+        ColorWhen::Auto => set("NO_COLOR") || dumb,
+    };
+    let name = match (without_color, color) {
+        (true, _) => "mono",
+        (false, ColorWhen::Sixteen) => "default",
+        (false, ColorWhen::Auto | ColorWhen::Always | ColorWhen::Never) => name,
+    };
+    let own = folder(environment).map(|folder| folder.join("themes"));
+    themes::load(name, own.as_deref()).map_err(ConfigError)
+}
+
+/// The names of the themes that can be chosen.
+pub fn theme_names(environment: &Environment) -> Vec<String> {
+    themes::names(folder(environment).map(|folder| folder.join("themes")).as_deref())
+}
+
+fn locale_is_utf8(environment: &Environment) -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| environment.get(*name).filter(|value| !value.is_empty()));
+    // Without any locale the terminal is still far more likely to read UTF-8 than not.
+    locale.is_none_or(|name| {
+        let name = name.to_lowercase();
+        name.contains("utf-8") || name.contains("utf8") || name == "c" || name == "posix"
+    })
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

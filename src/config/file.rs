@@ -1,0 +1,117 @@
+//! The configuration file: TOML, every key optional, an unknown key refused with the nearest name.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+use crate::cli::ColorWhen;
+use crate::engine::Thresholds;
+use crate::text;
+
+/// What the file may say.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    /// Time between samples, such as `1s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// Name of a theme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theme: Option<String>,
+    /// `auto`, `always`, `never` or `16`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<String>,
+    /// Whether to draw with ASCII only.
+    pub ascii: bool,
+    /// Whether cancel and terminate are unbound.
+    pub read_only: bool,
+    /// Profiles by name: what a target of that name stands for.
+    pub profiles: BTreeMap<String, Profile>,
+    /// Limits of the checks.
+    pub thresholds: Thresholds,
+    /// Keys by command: they replace the command's own.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// Columns by table: which are shown, in this order.
+    pub columns: BTreeMap<String, Vec<String>>,
+}
+
+/// A named group of servers.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Profile {
+    /// Connection strings of PostgreSQL servers.
+    pub postgres: Vec<String>,
+    /// URLs of Redis servers.
+    pub redis: Vec<String>,
+    /// Password of the Redis servers, so that it need not stand in a URL.
+    #[serde(skip_serializing)]
+    pub redis_password: Option<String>,
+}
+
+impl File {
+    /// Reads the text of a file.
+    pub fn parse(content: &str) -> Result<Self, ConfigError> {
+        toml::from_str(content).map_err(|error| ConfigError(explain(&error, content)))
+    }
+
+    /// The `color` key.
+    pub fn color(&self) -> Result<Option<ColorWhen>, ConfigError> {
+        let parse = |word: &String| {
+            <ColorWhen as clap::ValueEnum>::from_str(word, false).map_err(|_| {
+                ConfigError(format!("color \"{word}\" is not known: use auto, always, never or 16"))
+            })
+        };
+        self.color.as_ref().map(parse).transpose()
+    }
+}
+
+/// The parser's message with its line, and the nearest name for an unknown key.
+fn explain(error: &toml::de::Error, content: &str) -> String {
+    let line = error
+        .span()
+        .and_then(|span| content.get(..span.start))
+        .map_or(1, |before| before.matches('\n').count() + 1);
+    let message = error.message();
+    // serde names the unknown key first and then all known ones, each in backticks.
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    match quoted.next().filter(|_| message.starts_with("unknown field")) {
+        Some(unknown) => format!(
+            "line {line}: unknown key \"{unknown}\"{}",
+            text::did_you_mean(text::nearest(unknown, quoted))
+        ),
+        None => format!("line {line}: {}", message.lines().next().unwrap_or_default()),
+    }
+}
+
+/// A commented file with every default, printed by `dbtriage config --default`.
+pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are the defaults.
+
+# interval = "1s"          # time between samples, 0.5s to 60s
+# theme = "default"        # default, dark, mono, or a file in themes/ beside this one
+# color = "auto"           # auto, always, never, 16
+# ascii = false            # draw with ASCII characters only
+# read_only = false        # unbind cancel and terminate
+
+# What `dbtriage shop` stands for. Passwords belong into ~/.pgpass and REDISCLI_AUTH.
+# [profiles.shop]
+# postgres = ["host=shop-db dbname=reports", "host=shop-db-2 dbname=reports"]
+# redis = ["redis://cache:6379"]
+# redis_password = "..."
+
+# [thresholds]
+# connections_percent = { warning = 80.0, critical = 95.0 }       # of the slots open to ordinary roles
+# blocking_sessions = 3.0                                         # sessions behind one root
+# blocking_seconds = { warning = 30.0, critical = 60.0 }          # longest wait for a lock
+# idle_in_transaction_seconds = { warning = 300.0, critical = 900.0 }
+# silenced = []                                                   # checks that stay silent, by name
+
+# Keys by command name (`dbtriage keys` lists them); they replace the command's own.
+# [keys]
+# terminate = ["K"]
+# cancel = ["C"]
+
+# Columns by table; the order is that of the screen.
+# [columns]
+# activity = ["pid", "user", "app", "db", "state", "wait", "xact", "stmt", "query"]
+"#;

@@ -1,0 +1,108 @@
+//! What the words of the command line and the file mean together.
+
+use clap::Parser as _;
+use pretty_assertions::assert_eq;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Environment {
+    let home = [("HOME", "/nonexistent"), ("PGUSER", "oncall")];
+    home.iter().chain(pairs).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn cli(words: &[&str]) -> Cli {
+    Cli::try_parse_from(std::iter::once(&"dbtriage").chain(words)).unwrap()
+}
+
+fn names(words: &[&str], pairs: &[(&str, &str)]) -> Vec<String> {
+    let config = screen(&cli(words), &environment(pairs)).unwrap();
+    let postgres = config.targets.postgres.iter().map(|it| it.target.name.clone());
+    postgres.chain(config.targets.redis.iter().map(|it| it.target.name.clone())).collect()
+}
+
+fn error(words: &[&str]) -> String {
+    screen(&cli(words), &environment(&[])).unwrap_err().to_string()
+}
+
+#[test]
+fn targets_are_what_was_typed() {
+    assert_eq!(names(&["-h", "shop-db", "-d", "reports"], &[]), ["shop-db:5432/reports"]);
+    assert_eq!(names(&["postgres://u@a:1/d", "host=b dbname=e"], &[]), ["a:1/d", "b:5432/e"]);
+    assert_eq!(names(&["redis://cache"], &[]), ["cache:6379"]);
+    assert_eq!(names(&["redis://cache"], &[("PGHOST", "db")]), ["db:5432/oncall", "cache:6379"]);
+    assert_eq!(names(&["host=b", "--redis", "redis://cache:7000"], &[]), ["b:5432/oncall", "cache:7000"]);
+}
+
+#[test]
+fn an_unknown_target_is_refused_with_the_next_step() {
+    let message = error(&["reports"]);
+    assert!(message.starts_with("unknown target \"reports\": give postgres://"), "{message}");
+}
+
+#[test]
+fn a_password_on_the_command_line_is_warned_about_and_not_repeated() {
+    for word in ["redis://:hunter2@cache", "postgres://u:hunter2@db/d", "host=db password=hunter2"] {
+        let config = screen(&cli(&[word]), &environment(&[])).unwrap();
+        assert_eq!(config.targets.warnings.len(), 1, "{word}");
+        assert!(!format!("{:?}", config.targets.postgres).contains("hunter2"));
+        assert!(!config.targets.warnings[0].contains("hunter2"));
+    }
+}
+
+#[test]
+fn intervals_have_bounds() {
+    let interval =
+        |text: &str| screen(&cli(&["--interval", text]), &environment(&[])).map(|config| config.interval);
+    assert_eq!(interval("0.5s").unwrap(), Duration::from_millis(500));
+    assert_eq!(interval("500ms").unwrap(), Duration::from_millis(500));
+    assert_eq!(interval("2").unwrap(), Duration::from_secs(2));
+    assert_eq!(interval("1m").unwrap(), Duration::from_secs(60));
+    for wrong in ["0.4s", "61s", "soon", ""] {
+        assert!(interval(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name() {
+    let cases = [
+        ("intervall = \"1s\"", "line 1: unknown key \"intervall\": did you mean \"interval\"?"),
+        (
+            "\n[thresholds]\nblocking_second = 3",
+            "line 3: unknown key \"blocking_second\": did you mean \"blocking_seconds\"?",
+        ),
+        ("[keys]\n[keys]", "line 2: duplicate key"),
+    ];
+    for (content, message) in cases {
+        assert_eq!(File::parse(content).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn the_default_file_says_what_the_defaults_are() {
+    let uncommented: String = DEFAULT_FILE
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| {
+            line.starts_with('[')
+                || line
+                    .split_once(" = ")
+                    .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let file = File::parse(&uncommented).unwrap();
+    assert_eq!(file.thresholds, Thresholds::default());
+    assert_eq!(file.interval.as_deref(), Some("1s"));
+    Keymap::with_changes(&file.keys).unwrap();
+    Columns::with_changes(&file.columns).unwrap();
+}
+
+#[test]
+fn no_color_means_the_mono_theme() {
+    let theme =
+        |words: &[&str], pairs: &[(&str, &str)]| screen(&cli(words), &environment(pairs)).unwrap().theme.name;
+    assert_eq!(theme(&[], &[]), "default");
+    assert_eq!(theme(&[], &[("NO_COLOR", "1")]), "mono");
+    assert_eq!(theme(&["--color", "always", "--theme", "dark"], &[("NO_COLOR", "1")]), "dark");
+    assert_eq!(theme(&["--color", "never", "--theme", "dark"], &[]), "mono");
+}

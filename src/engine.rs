@@ -1,0 +1,257 @@
+//! Pure analysis: from samples to what they mean. Rates, the lock forest, replication lag, findings, history.
+//!
+//! Time is an argument. It must not know tokio, files, SQL or the terminal: the same samples give the same ticks,
+//! live or replayed.
+
+pub mod filter;
+pub mod findings;
+pub mod history;
+pub mod locks;
+pub mod rates;
+pub mod replication;
+pub mod statements;
+pub mod vitals;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+pub use findings::{Finding, Findings, Severity, Thresholds};
+pub use history::{History, Metric, Series};
+
+use crate::model::postgres::Sample as PgSample;
+use crate::model::redis::Sample as RedisSample;
+use crate::model::{Body, Outage, Reading, Sample, Target};
+
+/// One good sample and everything derived from it.
+#[derive(Debug, Clone)]
+pub struct Tick {
+    /// When the sample was complete, by the client's clock.
+    pub taken_at: Timestamp,
+    /// Seconds that the rates span; `None` before a second sample.
+    pub interval_seconds: Option<f64>,
+    /// What was derived, by the kind of server.
+    pub body: TickBody,
+}
+
+/// What was derived from a sample.
+#[derive(Debug, Clone)]
+pub enum TickBody {
+    /// From a PostgreSQL server.
+    Postgres(Box<PgTick>),
+    /// From a Redis server.
+    Redis(Box<RedisTick>),
+}
+
+/// What a PostgreSQL sample means.
+#[derive(Debug, Clone)]
+pub struct PgTick {
+    /// The sample itself.
+    pub sample: Arc<PgSample>,
+    /// The figures of the vitals line.
+    pub vitals: vitals::PgVitals,
+    /// Who waits for whom.
+    pub forest: Reading<locks::Forest>,
+    /// Statements with their rates.
+    pub statements: Reading<Arc<statements::StatementTable>>,
+    /// Standbys, slots and the server's own recovery.
+    pub replication: replication::Replication,
+    /// Buffer cache and temporary files.
+    pub cache: rates::PgCache,
+    /// Average active sessions by class and event.
+    pub waits: Vec<vitals::Wait>,
+}
+
+/// What a Redis sample means.
+#[derive(Debug, Clone)]
+pub struct RedisTick {
+    /// The sample itself.
+    pub sample: Arc<RedisSample>,
+    /// Rates over the interval.
+    pub rates: rates::RedisRates,
+}
+
+impl Tick {
+    /// The tick of a PostgreSQL server.
+    pub fn postgres(&self) -> Option<&PgTick> {
+        match &self.body {
+            TickBody::Postgres(tick) => Some(tick),
+            TickBody::Redis(_) => None,
+        }
+    }
+
+    /// The tick of a Redis server.
+    pub fn redis(&self) -> Option<&RedisTick> {
+        match &self.body {
+            TickBody::Redis(tick) => Some(tick),
+            TickBody::Postgres(_) => None,
+        }
+    }
+}
+
+/// What rates are taken against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// The sample before: what the screen shows.
+    Previous,
+    /// The first sample: what a report shows.
+    First,
+}
+
+/// Follows one target: takes its samples in order and keeps what the last of them means.
+#[derive(Debug)]
+pub struct Observer {
+    /// The target.
+    pub target: Target,
+    baseline: Baseline,
+    thresholds: Thresholds,
+    postgres: PgBaseline,
+    redis: Option<(Timestamp, Arc<RedisSample>)>,
+    tick: Option<Tick>,
+    outage: Option<Outage>,
+    history: History,
+    findings: Findings,
+}
+
+/// The earlier samples that PostgreSQL's rates are taken against.
+#[derive(Debug, Default)]
+struct PgBaseline {
+    sample: Option<Arc<PgSample>>,
+    statements: statements::StatementBaseline,
+    lag: replication::LagHistory,
+    waits: vitals::WaitCounts,
+}
+
+impl Observer {
+    /// An observer that has seen nothing yet.
+    pub fn new(target: Target, baseline: Baseline, thresholds: Thresholds) -> Self {
+        Self {
+            target,
+            baseline,
+            thresholds,
+            postgres: PgBaseline::default(),
+            redis: None,
+            tick: None,
+            outage: None,
+            history: History::default(),
+            findings: Findings::default(),
+        }
+    }
+
+    /// Takes the next sample.
+    pub fn observe(&mut self, sample: Sample) {
+        let taken_at = sample.taken_at;
+        match sample.body {
+            Body::Postgres(body) => {
+                self.outage = None;
+                self.tick = Some(self.observe_postgres(Arc::from(body), taken_at));
+            }
+            Body::Redis(body) => {
+                self.outage = None;
+                self.tick = Some(self.observe_redis(Arc::from(body), taken_at));
+            }
+            Body::Outage(outage) => self.outage = Some(outage),
+        }
+        match &self.tick {
+            Some(tick) if self.outage.is_none() => self.history.push(tick),
+            Some(_) | None => self.history.push_gap(taken_at),
+        }
+        let situation = findings::Situation {
+            target: &self.target,
+            tick: self.tick.as_ref(),
+            outage: self.outage.as_ref(),
+            thresholds: &self.thresholds,
+            now: taken_at,
+        };
+        self.findings.update(&situation);
+    }
+
+    /// What the last good sample means; `None` before the first.
+    pub const fn tick(&self) -> Option<&Tick> {
+        self.tick.as_ref()
+    }
+
+    /// Why there are no data now; `None` while they come.
+    pub const fn outage(&self) -> Option<&Outage> {
+        self.outage.as_ref()
+    }
+
+    /// Vitals of the last minutes.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What was found, worst first.
+    pub fn findings(&self) -> &[Finding] {
+        self.findings.list()
+    }
+
+    /// The checks that could not answer.
+    pub fn not_yet(&self) -> &BTreeMap<&'static str, &'static str> {
+        self.findings.not_yet()
+    }
+
+    fn observe_postgres(&mut self, sample: Arc<PgSample>, taken_at: Timestamp) -> Tick {
+        let state = &mut self.postgres;
+        // Counters start again with the server: nothing before a restart can be subtracted.
+        if state.sample.as_ref().is_some_and(|before| before.server.started_at != sample.server.started_at) {
+            *state = PgBaseline::default();
+        }
+        let before = state.sample.as_deref();
+        let seconds = before
+            .map(|before| crate::format::seconds_between(before.server_time, sample.server_time))
+            .filter(|s| *s > 0.0);
+        let counters = rates::database_deltas(before, &sample);
+        let forest = locks_reading(&sample);
+        state.lag.push(&sample);
+        let replication = replication::derive(&sample, &state.lag);
+        let statements = state.statements.derive(&sample, self.baseline);
+        if self.baseline == Baseline::Previous {
+            state.waits = vitals::WaitCounts::default();
+        }
+        state.waits.add(&sample);
+        let tick = PgTick {
+            vitals: vitals::postgres(&sample, forest.value(), &counters, seconds),
+            cache: rates::postgres_cache(&counters, seconds),
+            waits: state.waits.averages(),
+            forest,
+            statements,
+            replication,
+            sample: Arc::clone(&sample),
+        };
+        if self.baseline == Baseline::Previous || state.sample.is_none() {
+            state.sample = Some(sample);
+        }
+        Tick { taken_at, interval_seconds: seconds, body: TickBody::Postgres(Box::new(tick)) }
+    }
+
+    fn observe_redis(&mut self, sample: Arc<RedisSample>, taken_at: Timestamp) -> Tick {
+        let before = self.redis.as_ref().filter(|(_, before)| before.run_id == sample.run_id);
+        let seconds =
+            before.map(|(at, _)| crate::format::seconds_between(*at, taken_at)).filter(|s| *s > 0.0);
+        let rates = rates::redis(before.map(|(_, before)| &**before), &sample, seconds);
+        if self.baseline == Baseline::Previous || before.is_none() {
+            self.redis = Some((taken_at, Arc::clone(&sample)));
+        }
+        Tick {
+            taken_at,
+            interval_seconds: seconds,
+            body: TickBody::Redis(Box::new(RedisTick { sample, rates })),
+        }
+    }
+}
+
+fn locks_reading(sample: &PgSample) -> Reading<locks::Forest> {
+    let sessions = sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
+    let prepared = sample.prepared.value().map(Vec::as_slice).unwrap_or_default();
+    let context = locks::Context {
+        sessions,
+        prepared,
+        names: &sample.names,
+        own_pids: &sample.server.own_pids,
+        now: sample.server_time,
+        queue_is_exact: sample.server.version_num >= 140_000,
+    };
+    sample.locks.map(|rows| locks::Forest::build(rows, &context))
+}

@@ -1,0 +1,42 @@
+//! Sessions that wait for a lock, told by the root that they wait for.
+
+use super::{Check, Evidence, Found, Severity, Situation, Subject, Verdict};
+use crate::engine::locks::{Forest, Node, NodeKind};
+use crate::format;
+
+pub(super) const CHECK: Check = Check { id: "blocking", doc: "sessions that block others, by root", rule };
+
+fn rule(situation: &Situation<'_>) -> Verdict {
+    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+    let Some(forest) = tick.forest.value() else {
+        return Verdict::NotYet("the lock table has not been read yet");
+    };
+    let found: Vec<_> = forest.roots().filter_map(|root| judge(root, forest, situation)).collect();
+    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+}
+
+fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>) -> Option<Found> {
+    let thresholds = situation.thresholds;
+    let seconds = root.longest_wait_seconds.unwrap_or_default();
+    let behind = f64::from(u32::try_from(root.behind).unwrap_or(u32::MAX));
+    let (severity, evidence) = match thresholds.blocking_seconds.judge(seconds) {
+        Some((severity, threshold)) => (severity, Evidence { value: seconds, threshold, unit: "seconds" }),
+        None if thresholds.blocking_sessions <= behind => {
+            let evidence =
+                Evidence { value: behind, threshold: thresholds.blocking_sessions, unit: "sessions" };
+            (Severity::Warning, evidence)
+        }
+        None => return None,
+    };
+    let who = match root.kind {
+        NodeKind::Deadlock => format!("deadlock of {}", format::counted(root.members.len(), "session")),
+        NodeKind::Session | NodeKind::Prepared | NodeKind::Unknown => root.title(),
+    };
+    let summary = format!(
+        "{who} blocks {} (longest {})",
+        format::counted(root.behind, "session"),
+        format::age(seconds)
+    );
+    let subject = Subject::Root(root.pid.unwrap_or_default());
+    Some(Found { severity, summary, subject, help: forest.advice(root).reason, evidence })
+}

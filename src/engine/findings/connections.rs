@@ -1,0 +1,46 @@
+//! Connections near their limit, and who holds most of them.
+
+use std::collections::BTreeMap;
+
+use super::{Check, Evidence, Found, Situation, Subject, Verdict};
+
+pub(super) const CHECK: Check =
+    Check { id: "connections", doc: "connections near their limit, and who holds them", rule };
+
+fn rule(situation: &Situation<'_>) -> Verdict {
+    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+    let Some(connections) = tick.vitals.connections else {
+        return Verdict::NotYet("sessions cannot be read");
+    };
+    let usable = tick.sample.server.usable_connections;
+    let percent =
+        100.0 * f64::from(u32::try_from(connections).unwrap_or(u32::MAX)) / f64::from(usable.max(1));
+    let Some((severity, threshold)) = situation.thresholds.connections_percent.judge(percent) else {
+        return Verdict::Quiet;
+    };
+    let holder =
+        largest_holder(tick).map(|(name, held)| format!(": {name} holds {held}")).unwrap_or_default();
+    Verdict::Found(vec![Found {
+        severity,
+        summary: format!("{connections} of {usable} usable connections in use{holder}"),
+        subject: Subject::Activity,
+        help: "group by application (g) to see who holds them; terminate what is idle (K)".into(),
+        evidence: Evidence { value: percent, threshold, unit: "percent" },
+    }])
+}
+
+/// The application with the most connections, or the role where no application is named.
+fn largest_holder(tick: &super::PgTick) -> Option<(String, usize)> {
+    let mut held: BTreeMap<String, usize> = BTreeMap::new();
+    for session in tick.sample.sessions.value()?.iter().filter(|session| session.is_client()) {
+        let name = match &*session.application_name {
+            "" => format!(
+                "role {}",
+                session.usesysid.map_or_else(|| "?".into(), |oid| tick.sample.names.role(oid))
+            ),
+            name => name.to_owned(),
+        };
+        *held.entry(name).or_default() += 1;
+    }
+    held.into_iter().max_by_key(|(_, count)| *count)
+}

@@ -1,0 +1,26 @@
+//! A target gives no data: refused, silent, or answering with an error.
+
+use super::{Check, Evidence, Found, Severity, Situation, Subject, Verdict};
+use crate::format;
+
+pub(super) const CHECK: Check = Check { id: "unreachable", doc: "a server that gives no data", rule };
+
+fn rule(situation: &Situation<'_>) -> Verdict {
+    let Some(outage) = situation.outage else { return Verdict::Quiet };
+    let seconds = format::seconds_between(outage.since, situation.now).max(0.0);
+    let summary = format!(
+        "{} {} for {}: {}",
+        situation.target.name,
+        outage.kind,
+        format::age(seconds),
+        outage.reason.text
+    );
+    let help = outage.reason.hint.as_deref().unwrap_or("trying again by itself").to_owned();
+    Verdict::Found(vec![Found {
+        severity: Severity::Critical,
+        summary,
+        subject: Subject::Server,
+        help,
+        evidence: Evidence { value: seconds, threshold: 0.0, unit: "seconds" },
+    }])
+}

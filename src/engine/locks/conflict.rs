@@ -1,0 +1,74 @@
+//! The conflict table of the eight table-level lock modes (manual, "Explicit Locking"; `LockConflicts` in
+//! PostgreSQL's lock.c).
+
+/// A set of lock modes, one bit each, with the set of all modes that conflict with any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Modes {
+    bits: u16,
+    conflicts: u16,
+}
+
+const NAMES: [&str; 8] = [
+    "AccessShareLock",
+    "RowShareLock",
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+];
+
+/// Bit n of entry m: mode m conflicts with mode n.
+const CONFLICTS: [u16; 8] =
+    [0b1000_0000, 0b1100_0000, 0b1111_0000, 0b1111_1000, 0b1110_1100, 0b1111_1100, 0b1111_1110, 0b1111_1111];
+
+impl Modes {
+    /// The one mode of this name; an unknown name conflicts with nothing.
+    pub(super) fn named(name: &str) -> Self {
+        let known = NAMES.iter().zip(CONFLICTS).enumerate().find(|(_, (known, _))| **known == name);
+        known.map_or_else(Self::default, |(place, (_, conflicts))| Self { bits: 1 << place, conflicts })
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    pub(super) const fn with(self, other: Self) -> Self {
+        Self { bits: self.bits | other.bits, conflicts: self.conflicts | other.conflicts }
+    }
+
+    pub(super) const fn contains(self, other: Self) -> bool {
+        self.bits & other.bits == other.bits
+    }
+
+    /// Whether any mode of one set conflicts with any of the other.
+    pub(super) const fn conflict_with(self, other: Self) -> bool {
+        self.conflicts & other.bits != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_symmetric() {
+        for a in 0..8 {
+            for b in 0..8 {
+                let (a, b) = (Modes::named(NAMES[a]), Modes::named(NAMES[b]));
+                assert_eq!(a.conflict_with(b), b.conflict_with(a), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_those_of_the_manual() {
+        let conflicts = |name: &str| {
+            NAMES.iter().filter(|other| Modes::named(name).conflict_with(Modes::named(other))).count()
+        };
+        let counts: Vec<_> = NAMES.iter().map(|name| conflicts(name)).collect();
+        assert_eq!(counts, [1, 2, 4, 5, 5, 6, 7, 8]);
+        assert!(!Modes::named("nonsense").conflict_with(Modes::named("AccessExclusiveLock")));
+    }
+}

@@ -1,0 +1,243 @@
+//! What each statement cost since the sample before: deltas of `pg_stat_statements`.
+//!
+//! Entries are told apart by (userid, dbid, toplevel, queryid). One that is new began at zero, so its value is its
+//! growth; one that went down was evicted or reset, and its value is the part of the growth that is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Baseline;
+use super::rates::{float, ratio};
+use crate::format::seconds_between;
+use crate::model::Reading;
+use crate::model::postgres::{Sample, Statement, StatementKey, Statements};
+
+/// All statements of one reading, costliest now first.
+#[derive(Debug, Clone)]
+pub struct StatementTable {
+    /// Seconds that the rates span; `None` before a second reading.
+    pub interval_seconds: Option<f64>,
+    /// The statements.
+    pub rows: Vec<StatementRow>,
+    /// Entries of other roles that ours may not see into.
+    pub hidden_rows: u64,
+    /// Entries evicted since the reading before; `None` when unknown.
+    pub evicted: Option<i64>,
+    /// When the counters were last reset; `None` before 14.
+    pub stats_reset: Option<Timestamp>,
+}
+
+/// One statement. Rates are `None` before a second reading, means where it was not called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatementRow {
+    /// Which statement.
+    pub key: StatementKey,
+    /// Completed executions per second.
+    pub calls_per_second: Option<f64>,
+    /// Milliseconds of execution per second: a thousandth of the sessions it keeps busy.
+    pub exec_ms_per_second: Option<f64>,
+    /// Share of all execution time of the interval.
+    pub share: Option<f64>,
+    /// Mean execution time over the interval, milliseconds.
+    pub mean_ms: Option<f64>,
+    /// Mean execution time of everything before the interval, milliseconds.
+    pub mean_ms_before: Option<f64>,
+    /// Mean execution time since the entry was made, milliseconds.
+    pub mean_ms_since_reset: Option<f64>,
+    /// How many times slower it is than before.
+    pub slowdown: Option<f64>,
+    /// Rows per call over the interval.
+    pub rows_per_call: Option<f64>,
+    /// Share of shared blocks found in the buffer cache, over the interval.
+    pub hit_ratio: Option<f64>,
+    /// Temporary blocks read and written per second.
+    pub temp_blocks_per_second: Option<f64>,
+    /// Total execution time since the entry was made, milliseconds.
+    pub total_exec_ms: f64,
+    /// Whether part of the growth is unknown because the entry was evicted or reset meanwhile.
+    pub partial: bool,
+    /// The normalised text, once read.
+    pub query: Option<Arc<str>>,
+}
+
+/// The reading that the next one is compared with.
+#[derive(Debug, Default)]
+pub struct StatementBaseline {
+    before: Option<Arc<Statements>>,
+    table: Option<(Timestamp, usize, Arc<StatementTable>)>,
+}
+
+impl StatementBaseline {
+    /// Derives the table of a sample; between two readings of the counters the table stays the same.
+    pub fn derive(&mut self, sample: &Sample, baseline: Baseline) -> Reading<Arc<StatementTable>> {
+        let Some(now) = sample.statements.value() else {
+            *self = Self::default();
+            return sample
+                .statements
+                .map(|_| Arc::new(table(None, &Statements::empty(sample.server_time), &BTreeMap::new())));
+        };
+        let texts = &sample.statement_texts;
+        if let Some((read_at, known_texts, table)) = &self.table
+            && *read_at == now.read_at
+            && *known_texts == texts.len()
+        {
+            return sample.statements.map(|_| Arc::clone(table));
+        }
+        let compared = match &self.table {
+            // Only texts have come since: the rates still span the reading before.
+            Some((read_at, _, old)) if *read_at == now.read_at => Arc::new(with_texts(old, texts)),
+            Some(_) | None => Arc::new(table(self.before.as_deref(), now, texts)),
+        };
+        self.table = Some((now.read_at, texts.len(), Arc::clone(&compared)));
+        if baseline == Baseline::Previous || self.before.is_none() {
+            self.before = Some(Arc::clone(now));
+        }
+        sample.statements.map(|_| compared)
+    }
+}
+
+impl Statements {
+    /// A reading without entries.
+    fn empty(read_at: Timestamp) -> Self {
+        Self {
+            read_at,
+            extension_version: String::new(),
+            rows: Vec::new(),
+            hidden_rows: 0,
+            dealloc: None,
+            stats_reset: None,
+        }
+    }
+}
+
+fn with_texts(table: &StatementTable, texts: &BTreeMap<StatementKey, Arc<str>>) -> StatementTable {
+    let mut table = table.clone();
+    for row in &mut table.rows {
+        row.query = row.query.take().or_else(|| texts.get(&row.key).cloned());
+    }
+    table.rows.retain(|row| !is_ours(row));
+    table
+}
+
+fn table(
+    before: Option<&Statements>,
+    now: &Statements,
+    texts: &BTreeMap<StatementKey, Arc<str>>,
+) -> StatementTable {
+    let seconds = before.map(|before| seconds_between(before.read_at, now.read_at)).filter(|s| *s > 0.0);
+    let earlier: BTreeMap<StatementKey, &Statement> =
+        before.map(|before| before.rows.iter().map(|row| (row.key, row)).collect()).unwrap_or_default();
+    let mut rows: Vec<StatementRow> = now
+        .rows
+        .iter()
+        .map(|row| statement_row(row, earlier.get(&row.key).copied(), seconds, texts.get(&row.key).cloned()))
+        .filter(|row| !is_ours(row))
+        .collect();
+    let total: f64 = rows.iter().filter_map(|row| row.exec_ms_per_second).sum();
+    for row in &mut rows {
+        row.share = row.exec_ms_per_second.and_then(|ms| ratio(ms, total));
+    }
+    let cost = |row: &StatementRow| row.exec_ms_per_second.unwrap_or_default();
+    rows.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then(b.total_exec_ms.total_cmp(&a.total_exec_ms)));
+    let evicted = before.and_then(|before| Some(now.dealloc? - before.dealloc?)).filter(|grown| *grown >= 0);
+    StatementTable {
+        interval_seconds: seconds,
+        rows,
+        hidden_rows: now.hidden_rows,
+        evicted,
+        stats_reset: now.stats_reset,
+    }
+}
+
+/// Our own readings are in there too; they would only distract.
+fn is_ours(row: &StatementRow) -> bool {
+    row.query.as_deref().is_some_and(|text| text.starts_with("/* dbtriage:"))
+}
+
+fn statement_row(
+    now: &Statement,
+    before: Option<&Statement>,
+    seconds: Option<f64>,
+    query: Option<Arc<str>>,
+) -> StatementRow {
+    let restarted =
+        before.is_some_and(|before| now.calls < before.calls || now.stats_since != before.stats_since);
+    let base = before.filter(|_| !restarted);
+    let grown = |field: fn(&Statement) -> f64| (field(now) - base.map_or(0.0, field)).max(0.0);
+    let per_second = |growth: f64| seconds.map(|seconds| growth / seconds);
+    let calls = grown(|s| float(s.calls));
+    let exec_ms = grown(|s| s.total_exec_ms);
+    let hit = grown(|s| float(s.shared_blks_hit));
+    let read = grown(|s| float(s.shared_blks_read));
+    let per_call = |growth: f64| seconds.and_then(|_| ratio(growth, calls));
+    let mean_ms = per_call(exec_ms);
+    let mean_ms_before = base.and_then(|before| ratio(before.total_exec_ms, float(before.calls)));
+    StatementRow {
+        key: now.key,
+        calls_per_second: per_second(calls),
+        exec_ms_per_second: per_second(exec_ms),
+        share: None,
+        mean_ms,
+        mean_ms_before,
+        mean_ms_since_reset: ratio(now.total_exec_ms, float(now.calls)),
+        slowdown: mean_ms.zip(mean_ms_before).and_then(|(now, before)| ratio(now, before)),
+        rows_per_call: per_call(grown(|s| float(s.rows))),
+        hit_ratio: seconds.and_then(|_| ratio(hit, hit + read)),
+        temp_blocks_per_second: per_second(grown(|s| float(s.temp_blks))),
+        total_exec_ms: now.total_exec_ms,
+        partial: restarted,
+        query,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    fn statement(queryid: i64, calls: i64, total_exec_ms: f64) -> Statement {
+        Statement {
+            key: StatementKey { userid: 10, dbid: 5, toplevel: true, queryid },
+            calls,
+            total_exec_ms,
+            rows: calls,
+            shared_blks_hit: 0,
+            shared_blks_read: 0,
+            temp_blks: 0,
+            stats_since: None,
+        }
+    }
+
+    fn reading(second: i64, rows: Vec<Statement>) -> Statements {
+        let read_at = Timestamp::from_second(second).unwrap();
+        Statements { rows, ..Statements::empty(read_at) }
+    }
+
+    #[test]
+    fn growth_is_told_from_history() {
+        let before = reading(0, vec![statement(1, 100, 4100.0), statement(2, 50, 10.0)]);
+        let now = reading(2, vec![statement(1, 108, 68_100.0), statement(2, 20, 5.0), statement(3, 4, 8.0)]);
+        let table = table(Some(&before), &now, &BTreeMap::new());
+        let slow = &table.rows[0];
+        assert_eq!(slow.key.queryid, 1);
+        assert_eq!(slow.calls_per_second, Some(4.0));
+        assert_eq!(slow.exec_ms_per_second, Some(32_000.0));
+        assert_eq!(slow.mean_ms, Some(8000.0));
+        assert_eq!(slow.mean_ms_before, Some(41.0));
+        assert_eq!(slow.slowdown.map(f64::round), Some(195.0));
+        let find = |id| table.rows.iter().find(|row| row.key.queryid == id).unwrap();
+        // Evicted and made again: what it counts now is what is known.
+        assert_eq!((find(2).calls_per_second, find(2).partial, find(2).slowdown), (Some(10.0), true, None));
+        // New since the reading before: it began at zero.
+        assert_eq!((find(3).calls_per_second, find(3).partial), (Some(2.0), false));
+    }
+
+    #[test]
+    fn the_first_reading_has_no_rates() {
+        let table = table(None, &reading(0, vec![statement(1, 100, 4100.0)]), &BTreeMap::new());
+        assert_eq!(table.interval_seconds, None);
+        assert_eq!((table.rows[0].calls_per_second, table.rows[0].mean_ms_since_reset), (None, Some(41.0)));
+    }
+}

@@ -1,0 +1,449 @@
+//! One reading of a PostgreSQL server, in the server's own terms.
+//!
+//! Field names and meanings are those of the functions behind the statistics views (manual, "The Cumulative
+//! Statistics System"). It must not know how the server is asked.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Reading;
+
+/// An object identifier of PostgreSQL.
+pub type Oid = u32;
+
+/// A position in the write-ahead log, in bytes.
+pub type Lsn = u64;
+
+/// Everything one tick reads from a PostgreSQL server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sample {
+    /// `clock_timestamp()` of the server, read in the same round trip: every age is taken against it.
+    pub server_time: Timestamp,
+    /// What changes only with a restart, a promotion or a reload.
+    pub server: Arc<Server>,
+    /// What this connection's role may see and do.
+    pub rights: Arc<Rights>,
+    /// Names of roles, databases and relations, as far as they are known.
+    pub names: Arc<Names>,
+    /// The backends, ours included.
+    pub sessions: Reading<Vec<Session>>,
+    /// The lock table; empty while no session waits for a lock.
+    pub locks: Reading<Vec<Lock>>,
+    /// Transactions prepared for two-phase commit.
+    pub prepared: Reading<Vec<Prepared>>,
+    /// Cumulative counters, one entry per database.
+    pub databases: Reading<Vec<DatabaseCounters>>,
+    /// Cumulative statement counters, read at their own slower pace.
+    pub statements: Reading<Arc<Statements>>,
+    /// Normalised texts of statements, as far as they have been read.
+    #[serde(skip)]
+    pub statement_texts: Arc<BTreeMap<StatementKey, Arc<str>>>,
+    /// Where the write-ahead log stands.
+    pub wal: Reading<Wal>,
+    /// The walsenders, one for each connected standby, base backup or logical subscriber.
+    pub senders: Reading<Vec<WalSender>>,
+    /// The replication slots.
+    pub slots: Reading<Vec<Slot>>,
+    /// The walreceiver of a standby; `None` on a primary or while the standby is not connected.
+    pub receiver: Reading<Option<WalReceiver>>,
+}
+
+/// What is known of the server itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// `server_version`, such as `15.18`, without the packager's words.
+    pub version: String,
+    /// `server_version_num`, such as 150018.
+    pub version_num: u32,
+    /// `pg_postmaster_start_time()`.
+    pub started_at: Timestamp,
+    /// `pg_is_in_recovery()`: true on a standby.
+    pub in_recovery: bool,
+    /// `max_connections`.
+    pub max_connections: u32,
+    /// The connections open to a role without special rights: `max_connections` less all reserved ones.
+    pub usable_connections: u32,
+    /// Process ids of our own connections to this server.
+    pub own_pids: Vec<i32>,
+}
+
+/// What the role that we are connected as may see and do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// The role's name.
+    pub user: String,
+    /// Whether it is a superuser.
+    pub superuser: bool,
+    /// Whether it holds the rights of `pg_read_all_stats` (part of `pg_monitor`).
+    pub read_all_stats: bool,
+    /// Whether it holds the rights of `pg_signal_backend`.
+    pub signal_backend: bool,
+}
+
+/// Names by object identifier; what is not here is shown as the bare number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// `pg_roles`: oid to rolname.
+    pub roles: BTreeMap<Oid, Arc<str>>,
+    /// `pg_database`: oid to datname.
+    pub databases: BTreeMap<Oid, Arc<str>>,
+    /// `pg_class` of the connected database, only relations that were asked for.
+    pub relations: BTreeMap<Oid, Arc<str>>,
+    /// The database that we are connected to, the only one whose relations can be named.
+    pub connected_database: Oid,
+}
+
+impl Names {
+    /// The role's name, or its number in digits.
+    pub fn role(&self, oid: Oid) -> Arc<str> {
+        name_or_number(&self.roles, oid)
+    }
+
+    /// The database's name, or its number in digits.
+    pub fn database(&self, oid: Oid) -> Arc<str> {
+        name_or_number(&self.databases, oid)
+    }
+
+    /// The relation's name: bare number if unknown, `database/number` if it is of another database.
+    pub fn relation(&self, database: Oid, oid: Oid) -> Arc<str> {
+        // Shared catalogs are listed under database 0 and are known everywhere.
+        if database == 0 || database == self.connected_database {
+            name_or_number(&self.relations, oid)
+        } else {
+            format!("{}/{oid}", self.database(database)).into()
+        }
+    }
+}
+
+fn name_or_number(names: &BTreeMap<Oid, Arc<str>>, oid: Oid) -> Arc<str> {
+    names.get(&oid).map_or_else(|| oid.to_string().into(), Arc::clone)
+}
+
+/// Names one session for ever: a process id is reused, the pair is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId {
+    /// Process id of the backend.
+    pub pid: i32,
+    /// When the backend started; absent when our role may not see it.
+    pub backend_start: Option<Timestamp>,
+}
+
+/// One row of `pg_stat_get_activity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Who it is.
+    pub id: SessionId,
+    /// Process id of the parallel group's leader; absent for a leader or a session without workers.
+    pub leader_pid: Option<i32>,
+    /// The database; absent for background processes.
+    pub datid: Option<Oid>,
+    /// The role; absent for background processes.
+    pub usesysid: Option<Oid>,
+    /// `application_name` as the client set it: any text at all.
+    pub application_name: Arc<str>,
+    /// Address of the client; absent for Unix sockets and background processes.
+    pub client_addr: Option<IpAddr>,
+    /// Port of the client; -1 for a Unix socket.
+    pub client_port: Option<i32>,
+    /// `client backend`, `autovacuum worker`, `walsender` and so on; absent when our role may not see it.
+    pub backend_type: Option<Arc<str>>,
+    /// What it is doing; absent when our role may not see it, and for background processes.
+    pub state: Option<State>,
+    /// The class of what it waits for; absent when it does not wait.
+    pub wait_event_type: Option<Arc<str>>,
+    /// What it waits for; absent when it does not wait.
+    pub wait_event: Option<Arc<str>>,
+    /// Start of its transaction; absent outside one.
+    pub xact_start: Option<Timestamp>,
+    /// Start of the current statement, or of the last one when idle.
+    pub query_start: Option<Timestamp>,
+    /// When `state` last changed.
+    pub state_change: Option<Timestamp>,
+    /// Its transaction id; present once it has written.
+    pub backend_xid: Option<u32>,
+    /// The oldest transaction its snapshot can still see.
+    pub backend_xmin: Option<u32>,
+    /// Identifier of the normalised statement (14 and later, with `compute_query_id`).
+    pub query_id: Option<i64>,
+    /// The current statement, or the last one when idle; cut to 1024 bytes.
+    pub query: Arc<str>,
+}
+
+impl Session {
+    /// Whether this is a client's session: not a background process, not a walsender. A role without
+    /// `pg_read_all_stats` sees no `backend_type`, but then a client's session is the kind with a role.
+    pub fn is_client(&self) -> bool {
+        self.backend_type.as_deref().map_or(self.usesysid.is_some(), |kind| kind == "client backend")
+    }
+
+    /// Whether it waits for a heavyweight lock.
+    pub fn waits_for_lock(&self) -> bool {
+        self.wait_event_type.as_deref() == Some("Lock")
+    }
+}
+
+/// `state` of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum State {
+    /// Runs a statement.
+    Active,
+    /// Waits for the client, outside a transaction.
+    Idle,
+    /// Waits for the client, inside a transaction.
+    IdleInTransaction,
+    /// Waits for the client, inside a transaction that has failed.
+    IdleInTransactionAborted,
+    /// Runs a fast-path function call.
+    FastpathFunctionCall,
+    /// `track_activities` is off for it.
+    Disabled,
+    /// Logs in (18 and later).
+    Starting,
+}
+
+impl State {
+    /// Every state, in the order they are listed.
+    pub const ALL: [Self; 7] = [
+        Self::Active,
+        Self::IdleInTransaction,
+        Self::IdleInTransactionAborted,
+        Self::FastpathFunctionCall,
+        Self::Starting,
+        Self::Disabled,
+        Self::Idle,
+    ];
+
+    /// The server's own word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::IdleInTransaction => "idle in transaction",
+            Self::IdleInTransactionAborted => "idle in transaction (aborted)",
+            Self::FastpathFunctionCall => "fastpath function call",
+            Self::Disabled => "disabled",
+            Self::Starting => "starting",
+        }
+    }
+
+    /// Reads the server's word; `None` for a word of a later version.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether the session holds a transaction open while its client is silent.
+    pub const fn is_idle_in_transaction(self) -> bool {
+        matches!(self, Self::IdleInTransaction | Self::IdleInTransactionAborted)
+    }
+}
+
+/// One row of `pg_lock_status()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// What is locked.
+    pub tag: LockTag,
+    /// Virtual transaction of the holder or waiter: it tells holders apart where there is no process.
+    pub virtualtransaction: Arc<str>,
+    /// Process of the holder or waiter; absent for a prepared transaction.
+    pub pid: Option<i32>,
+    /// `AccessShareLock` to `AccessExclusiveLock`.
+    pub mode: Arc<str>,
+    /// Whether it is held; false: waited for.
+    pub granted: bool,
+    /// Since when it is waited for (14 and later; may be absent for an instant).
+    pub waitstart: Option<Timestamp>,
+}
+
+/// The ten columns that together name a lockable object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LockTag {
+    /// `relation`, `tuple`, `transactionid`, `virtualxid`, `advisory` and so on.
+    pub locktype: Arc<str>,
+    /// Database of the object; 0 for shared objects.
+    pub database: Option<Oid>,
+    /// Relation.
+    pub relation: Option<Oid>,
+    /// Page in the relation.
+    pub page: Option<i32>,
+    /// Tuple on the page.
+    pub tuple: Option<i16>,
+    /// Virtual transaction that is locked.
+    pub virtualxid: Option<Arc<str>>,
+    /// Transaction that is locked.
+    pub transactionid: Option<u32>,
+    /// Catalog of the object.
+    pub classid: Option<Oid>,
+    /// Object in the catalog, or half of an advisory key.
+    pub objid: Option<Oid>,
+    /// Column, or the kind of an advisory key.
+    pub objsubid: Option<i16>,
+}
+
+/// One row of `pg_prepared_xact()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Its transaction id.
+    pub transaction: u32,
+    /// The name the application gave it.
+    pub gid: Arc<str>,
+    /// When it was prepared.
+    pub prepared: Timestamp,
+    /// Who prepared it.
+    pub owner: Oid,
+    /// The database in which it must be finished.
+    pub database: Oid,
+}
+
+/// Cumulative counters of one database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseCounters {
+    /// The database.
+    pub datid: Oid,
+    /// Backends connected to it now.
+    pub numbackends: i64,
+    /// Transactions committed.
+    pub xact_commit: i64,
+    /// Transactions rolled back.
+    pub xact_rollback: i64,
+    /// Blocks asked of the buffer cache and not found there.
+    pub blks_read: i64,
+    /// Blocks found in the buffer cache.
+    pub blks_hit: i64,
+    /// Bytes written to temporary files.
+    pub temp_bytes: i64,
+    /// Temporary files created.
+    pub temp_files: i64,
+    /// Deadlocks detected.
+    pub deadlocks: i64,
+    /// When these counters were last reset.
+    pub stats_reset: Option<Timestamp>,
+}
+
+/// What `pg_stat_statements` counted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Statements {
+    /// When it was read, by the server's clock.
+    pub read_at: Timestamp,
+    /// Version of the extension, such as `1.10`.
+    pub extension_version: String,
+    /// The entries, numbers only.
+    pub rows: Vec<Statement>,
+    /// Entries of other roles that our role may not see into.
+    pub hidden_rows: u64,
+    /// Entries evicted since the last reset (14 and later).
+    pub dealloc: Option<i64>,
+    /// When all counters were last reset (14 and later).
+    pub stats_reset: Option<Timestamp>,
+}
+
+/// What tells two entries of `pg_stat_statements` apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StatementKey {
+    /// Role that ran it.
+    pub userid: Oid,
+    /// Database it ran in.
+    pub dbid: Oid,
+    /// Whether it was sent by a client rather than run inside a function; true before extension 1.9.
+    pub toplevel: bool,
+    /// Identifier of the normalised statement.
+    pub queryid: i64,
+}
+
+/// Cumulative counters of one statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Which statement.
+    pub key: StatementKey,
+    /// Completed executions.
+    pub calls: i64,
+    /// Time spent executing, milliseconds.
+    pub total_exec_ms: f64,
+    /// Rows returned or changed.
+    pub rows: i64,
+    /// Shared blocks found in the buffer cache.
+    pub shared_blks_hit: i64,
+    /// Shared blocks read.
+    pub shared_blks_read: i64,
+    /// Temporary blocks read and written.
+    pub temp_blks: i64,
+    /// When this entry was made (extension 1.11 and later).
+    pub stats_since: Option<Timestamp>,
+}
+
+/// Positions in the write-ahead log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wal {
+    /// `pg_current_wal_lsn()` of a primary.
+    pub current_lsn: Option<Lsn>,
+    /// `pg_last_wal_receive_lsn()` of a standby.
+    pub received_lsn: Option<Lsn>,
+    /// `pg_last_wal_replay_lsn()` of a standby.
+    pub replayed_lsn: Option<Lsn>,
+    /// `pg_last_xact_replay_timestamp()` of a standby: the commit time of the last transaction replayed.
+    pub last_replayed_at: Option<Timestamp>,
+    /// Whether replay is paused on a standby.
+    pub replay_paused: Option<bool>,
+}
+
+/// One row of `pg_stat_get_wal_senders()`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WalSender {
+    /// Process id of the walsender.
+    pub pid: i32,
+    /// `startup`, `catchup`, `streaming`, `backup` or `stopping`; absent when our role may not see it.
+    pub state: Option<Arc<str>>,
+    /// Last position sent.
+    pub sent_lsn: Option<Lsn>,
+    /// Last position written to the standby's disk cache.
+    pub write_lsn: Option<Lsn>,
+    /// Last position flushed on the standby.
+    pub flush_lsn: Option<Lsn>,
+    /// Last position replayed on the standby.
+    pub replay_lsn: Option<Lsn>,
+    /// Time until the last write was confirmed, seconds; absent when caught up or unknown.
+    pub write_lag_seconds: Option<f64>,
+    /// The same for the flush.
+    pub flush_lag_seconds: Option<f64>,
+    /// The same for the replay.
+    pub replay_lag_seconds: Option<f64>,
+    /// `async`, `potential`, `sync` or `quorum`.
+    pub sync_state: Option<Arc<str>>,
+}
+
+/// One row of `pg_get_replication_slots()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Name of the slot.
+    pub name: Arc<str>,
+    /// `physical` or `logical`.
+    pub kind: Arc<str>,
+    /// Database of a logical slot.
+    pub datoid: Option<Oid>,
+    /// Whether somebody streams from it.
+    pub active: bool,
+    /// Process that streams from it.
+    pub active_pid: Option<i32>,
+    /// The oldest log position it keeps.
+    pub restart_lsn: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<Arc<str>>,
+    /// Bytes that can still be written before it may be lost; absent without `max_slot_wal_keep_size`.
+    pub safe_wal_bytes: Option<i64>,
+}
+
+/// The row of `pg_stat_get_wal_receiver()`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalReceiver {
+    /// `streaming`, `waiting` and so on; absent when our role may not see it.
+    pub status: Option<Arc<str>>,
+    /// `host:port` of the server it streams from.
+    pub upstream: Option<Arc<str>>,
+    /// When the last message arrived.
+    pub last_msg_receipt_time: Option<Timestamp>,
+    /// The sender's end of log, as last reported.
+    pub latest_end_lsn: Option<Lsn>,
+}

@@ -1,0 +1,71 @@
+//! One reading of a Redis server: what INFO says, in its own terms.
+//!
+//! Every field is optional because forks and managed services leave some out. It must not know how INFO is asked.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Everything one tick reads from a Redis server. Absent = the server does not report it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// `redis_version`.
+    pub version: Option<Arc<str>>,
+    /// `role`: `master` or `slave`.
+    pub role: Option<Arc<str>>,
+    /// `redis_mode`: `standalone`, `sentinel` or `cluster`.
+    pub mode: Option<Arc<str>>,
+    /// `run_id`: changes with every start.
+    pub run_id: Option<Arc<str>>,
+    /// Start of the server: our clock less `uptime_in_seconds`.
+    pub started_at: Option<Timestamp>,
+    /// `keyspace_hits`, cumulative.
+    pub keyspace_hits: Option<u64>,
+    /// `keyspace_misses`, cumulative.
+    pub keyspace_misses: Option<u64>,
+    /// `evicted_keys`, cumulative.
+    pub evicted_keys: Option<u64>,
+    /// `expired_keys`, cumulative.
+    pub expired_keys: Option<u64>,
+    /// `used_memory`, bytes.
+    pub used_memory_bytes: Option<u64>,
+    /// `maxmemory`, bytes; 0 = no limit.
+    pub maxmemory_bytes: Option<u64>,
+    /// `maxmemory_policy`.
+    pub maxmemory_policy: Option<Arc<str>>,
+    /// `mem_fragmentation_ratio`.
+    pub mem_fragmentation_ratio: Option<f64>,
+    /// `connected_clients`.
+    pub connected_clients: Option<u64>,
+    /// `blocked_clients`.
+    pub blocked_clients: Option<u64>,
+    /// `maxclients`.
+    pub maxclients: Option<u64>,
+    /// `rejected_connections`, cumulative.
+    pub rejected_connections: Option<u64>,
+    /// `total_commands_processed`, cumulative.
+    pub total_commands_processed: Option<u64>,
+    /// `used_cpu_user_main_thread` and `used_cpu_sys_main_thread` together, seconds, cumulative (6.2 and later).
+    pub main_thread_cpu_seconds: Option<f64>,
+    /// `master_link_status` of a replica: `up` or `down`.
+    pub master_link_status: Option<Arc<str>>,
+    /// `master_repl_offset`, bytes.
+    pub master_repl_offset: Option<u64>,
+    /// `slave_repl_offset` of a replica, bytes.
+    pub slave_repl_offset: Option<u64>,
+    /// The replicas connected to it.
+    pub replicas: Vec<Replica>,
+    /// Round trip of a PING just before INFO, seconds.
+    pub ping_seconds: f64,
+}
+
+/// One `slaveN` line of INFO.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// `ip:port`.
+    pub address: Arc<str>,
+    /// `online`, `wait_bgsave` and so on.
+    pub state: Arc<str>,
+    /// Replication offset it has confirmed, bytes.
+    pub offset: u64,
+}

@@ -1,0 +1,25 @@
+//! What was seen, for programs and for people: the snapshot as JSON and as text.
+//!
+//! Reads observers, draws nothing. It must not know the terminal.
+
+mod json;
+mod text;
+
+use jiff::Timestamp;
+
+use crate::engine::Observer;
+
+/// The contract `dbtriage.snapshot/1` as one JSON document; `interval_seconds` is what the rates span, `None` for
+/// a single sample.
+pub fn json(
+    observers: &[Observer],
+    taken_at: Timestamp,
+    interval_seconds: Option<f64>,
+) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&json::Snapshot::of(observers, taken_at, interval_seconds))
+}
+
+/// The same for a ticket: what one would type up by hand.
+pub fn text(observers: &[Observer], taken_at: Timestamp) -> String {
+    text::render(observers, taken_at)
+}

@@ -1,0 +1,301 @@
+//! The only event loop: signals, keys, samples and outcomes in; effects and frames out. Owns the clock.
+
+mod acting;
+mod logging;
+mod opening;
+mod screen;
+mod snapshot;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+pub use snapshot::snapshot;
+
+use self::opening::{Handles, Opened};
+use self::screen::Screen;
+use crate::app::{App, Effect, Msg, Options};
+use crate::config::{ConfigError, ScreenConfig};
+use crate::engine::{Baseline, Observer, Severity};
+use crate::model::Sample;
+use crate::sources::Pace;
+use crate::sources::postgres::settings::Environment;
+use crate::terminal::{self, Input, Inputs};
+use crate::text;
+use crate::ui::{Glyphs, Theme};
+
+/// Samples that may wait for the loop; a source behind a full channel waits too.
+const SAMPLES_MAX: usize = 16;
+/// Keys that are taken before a frame is drawn, so that type-ahead costs one frame.
+const KEYS_PER_FRAME: usize = 64;
+
+/// Why the program ends without success: what to say, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// One sentence with the next step.
+    pub message: String,
+    /// 2 usage, 3 could not connect, 130 interrupted.
+    pub code: u8,
+}
+
+impl Failure {
+    /// A mistake in what was asked for.
+    pub const fn usage(message: String) -> Self {
+        Self { message, code: 2 }
+    }
+
+    const fn unreachable(message: String) -> Self {
+        Self { message, code: 3 }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.0)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runtime owns the clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A runtime of two threads: one reads servers while the other draws.
+fn start_tokio() -> Result<tokio::runtime::Runtime, Failure> {
+    // Redis and PostgreSQL share the provider; a second installation is refused, which is fine.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::usage(format!("cannot start: {error}")))
+}
+
+/// Opens the screen and stays until the person quits.
+pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCode, Failure> {
+    logging::start(config.log.as_deref())?;
+    let terminal = environment.get("TERM").map_or("", String::as_str);
+    if !std::io::IsTerminal::is_terminal(&std::io::stdout())
+        || !std::io::IsTerminal::is_terminal(&std::io::stdin())
+    {
+        return Err(Failure::usage(
+            "the screen needs a terminal; dbtriage snapshot prints a report without one".into(),
+        ));
+    }
+    if terminal == "dumb" {
+        return Err(Failure::usage(
+            "TERM=dumb cannot show a screen; dbtriage snapshot prints a report".into(),
+        ));
+    }
+    for warning in &config.targets.warnings {
+        logging::warn(warning);
+    }
+    let tokio = start_tokio()?;
+    let ended = tokio.block_on(run(config, environment.contains_key("TMUX")));
+    // Tasks that still wait for a server must not keep the terminal.
+    tokio.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+/// Signals that end the program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The exit code of the signal that came: 128 and its number.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+            _ = self.hangup.recv() => 129,
+        }
+    }
+}
+
+async fn run(config: ScreenConfig, inside_tmux: bool) -> Result<ExitCode, Failure> {
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
+    let opened = tokio::select! {
+        code = signals.next() => return Ok(ExitCode::from(code)),
+        opened = opening::open(config.targets, config.wait) => opened?,
+    };
+    let (sample_sender, samples) = mpsc::channel(SAMPLES_MAX);
+    let (pace_sender, pace) = watch::channel(Pace::screen(config.interval));
+    let observers = observers(&opened, Baseline::Previous, &config.thresholds);
+    let options = Options {
+        keymap: config.keymap,
+        columns: config.columns,
+        read_only: config.read_only,
+        interval: config.interval,
+    };
+    let (message_sender, messages) = mpsc::channel(SAMPLES_MAX);
+    let screen =
+        Screen::enter().map_err(|error| Failure::usage(format!("cannot use the terminal: {error}")))?;
+    let handles = Arc::new(opening::start(opened, &pace, &sample_sender));
+    let mut session = Session {
+        app: App::new(observers, options, now()),
+        screen,
+        theme: config.theme,
+        glyphs: config.glyphs,
+        handles,
+        pace: pace_sender,
+        messages: message_sender,
+        inside_tmux,
+        ended: None,
+    };
+    let code = session.serve(&mut signals, samples, messages).await;
+    Ok(ExitCode::from(code))
+}
+
+fn observers(opened: &[Opened], baseline: Baseline, thresholds: &crate::engine::Thresholds) -> Vec<Observer> {
+    let mut targets: Vec<_> = opened.iter().map(|it| it.target().clone()).collect();
+    targets.sort_by_key(|target| target.id);
+    targets.into_iter().map(|target| Observer::new(target, baseline, thresholds.clone())).collect()
+}
+
+/// One run of the screen.
+struct Session {
+    app: App,
+    screen: Screen,
+    theme: Theme,
+    glyphs: Glyphs,
+    handles: Arc<Handles>,
+    pace: watch::Sender<Pace>,
+    messages: mpsc::Sender<Msg>,
+    inside_tmux: bool,
+    ended: Option<u8>,
+}
+
+impl Session {
+    async fn serve(
+        &mut self,
+        signals: &mut Signals,
+        mut samples: mpsc::Receiver<Sample>,
+        mut messages: mpsc::Receiver<Msg>,
+    ) -> u8 {
+        let mut inputs = Inputs::new();
+        loop {
+            if self.draw().is_err() {
+                return 129;
+            }
+            if let Some(code) = self.ended {
+                return code;
+            }
+            let wake = self.wake_in();
+            tokio::select! {
+                biased;
+                code = signals.next() => return code,
+                input = inputs.next() => match input {
+                    Some(input) => self.take_inputs(input, &mut inputs),
+                    // The terminal is gone, and with it whoever looked.
+                    None => return 129,
+                },
+                Some(msg) = messages.recv() => self.take(msg),
+                Some(sample) = samples.recv() => self.take(Msg::Sample(Box::new(sample))),
+                () = tokio::time::sleep(wake) => self.take(Msg::Timer),
+            }
+        }
+    }
+
+    fn take_inputs(&mut self, first: Input, inputs: &mut Inputs) {
+        self.take(Msg::Input(first));
+        for _ in 1..KEYS_PER_FRAME {
+            match inputs.next().now_or_never() {
+                Some(Some(input)) => self.take(Msg::Input(input)),
+                Some(None) | None => return,
+            }
+        }
+    }
+
+    /// Until something on the screen changes by itself: a toast ends, or the age of an outage grows.
+    fn wake_in(&self) -> Duration {
+        let failing = self.app.observers.iter().any(|observer| observer.outage().is_some());
+        let heartbeat = if failing { Duration::from_secs(1) } else { Duration::from_hours(1) };
+        let toast = self.app.next_change().and_then(|at| Duration::try_from(at.duration_since(now())).ok());
+        toast.map_or(heartbeat, |toast| toast.max(Duration::from_millis(10)).min(heartbeat))
+    }
+
+    fn take(&mut self, msg: Msg) {
+        if let Msg::Input(Input::Resize(columns, rows)) = msg {
+            self.screen.resize(columns, rows);
+        }
+        for effect in self.app.update(now(), msg) {
+            self.carry_out(effect);
+        }
+    }
+
+    fn draw(&mut self) -> std::io::Result<()> {
+        let area = self.screen.area();
+        let layout = crate::ui::layout(area, &self.app);
+        self.app.resized(layout.viewport());
+        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        crate::ui::draw(&mut buffer, &self.app, &layout, &self.theme, self.glyphs);
+        self.screen.show(buffer)
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Act(target, action) => {
+                acting::act(Arc::clone(&self.handles), target, action, self.messages.clone());
+            }
+            Effect::ReadHoldings(target, pid) => {
+                acting::read_holdings(Arc::clone(&self.handles), target, pid, self.messages.clone());
+            }
+            Effect::Copy(text) => {
+                let (severity, said) = match terminal::copy(&text, self.inside_tmux) {
+                    Ok(said) => (Severity::Notice, said.to_owned()),
+                    Err(error) => (Severity::Warning, format!("cannot copy: {error}")),
+                };
+                self.take(Msg::Notice(severity, said));
+            }
+            Effect::SetInterval(interval) => drop(self.pace.send_replace(Pace::screen(interval))),
+            Effect::Redraw => self.screen.forget(),
+            Effect::Suspend => self.suspend(),
+            Effect::Quit(keep) => {
+                if keep {
+                    self.screen.keep();
+                }
+                self.ended = Some(0);
+            }
+        }
+    }
+
+    fn suspend(&mut self) {
+        use nix::unistd::{Pid, getpid, getsid};
+        // A session leader (ssh -t host dbtriage) has no shell that could wake it again.
+        if getsid(None) == Ok(getpid()) {
+            self.take(Msg::Notice(Severity::Notice, "there is no shell to return to; q quits".into()));
+            return;
+        }
+        self.screen.leave();
+        let stopped = nix::sys::signal::kill(Pid::from_raw(0), nix::sys::signal::Signal::SIGSTOP);
+        // Execution goes on here after SIGCONT.
+        if self.screen.come_back().is_err() {
+            self.ended = Some(129);
+        }
+        if let Err(error) = stopped {
+            self.take(Msg::Notice(Severity::Warning, format!("cannot stop: {error}")));
+        }
+    }
+}
+
+/// One line for standard error, made safe for the terminal that it goes to.
+fn one_line(raw: &str) -> String {
+    text::line(raw).into_owned()
+}

@@ -1,0 +1,43 @@
+//! The log, when one is asked for: a file that only its owner may read. And the hook that leaves the screen before
+//! a panic is printed.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::Failure;
+use crate::terminal;
+
+/// Starts the log and sets the panic hook.
+pub(super) fn start(file: Option<&Path>) -> Result<(), Failure> {
+    let former = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        terminal::restore();
+        tracing::error!(panic = %info, "panic");
+        former(info);
+    }));
+    let Some(file) = file else { return Ok(()) };
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(file)
+        .map_err(|error| Failure::usage(format!("cannot write the log {}: {error}", file.display())))?;
+    // A second start in one process (tests, the demo) keeps the first log.
+    drop(
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(Mutex::new(log))
+            .try_init(),
+    );
+    Ok(())
+}
+
+/// Says something on standard error before the screen opens.
+pub(super) fn warn(message: &str) {
+    tracing::warn!("{message}");
+    drop(writeln!(io::stderr(), "dbtriage: {}", super::one_line(message)));
+}

@@ -1,0 +1,104 @@
+//! A few samples of every target, one report, the end.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::opening::{self, Opened};
+use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
+use crate::cli::SnapshotFormat;
+use crate::config::ReportConfig;
+use crate::engine::{Baseline, Observer};
+use crate::model::{Body, Outage, Sample, TargetId};
+use crate::report;
+use crate::sources::Pace;
+use crate::sources::postgres::Cure;
+
+/// How long a target may be behind before the report is printed without it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Prints a report over `ticks` samples. Without a sample from any target the report is printed too, the reason
+/// goes to standard error, and the exit code is 3.
+pub fn snapshot(config: ReportConfig, format: SnapshotFormat, ticks: u32) -> Result<ExitCode, Failure> {
+    logging::start(config.log.as_deref())?;
+    for warning in &config.targets.warnings {
+        logging::warn(warning);
+    }
+    let observers = start_tokio()?.block_on(collect(config, ticks))?;
+    let interval = observers
+        .iter()
+        .filter_map(|observer| observer.tick().and_then(|tick| tick.interval_seconds))
+        .reduce(f64::max);
+    let text = match format {
+        SnapshotFormat::Json => {
+            report::json(&observers, now(), interval).map_err(|error| Failure::usage(error.to_string()))?
+                + "\n"
+        }
+        SnapshotFormat::Text => report::text(&observers, now()),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Failure::usage(format!("cannot write the report: {error}")));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    if observers.iter().any(|observer| observer.tick().is_some()) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reasons: Vec<String> = observers
+        .iter()
+        .filter_map(|observer| observer.outage())
+        .map(|outage| outage.reason.to_string())
+        .collect();
+    Err(Failure::unreachable(reasons.join(" | ")))
+}
+
+async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Failure> {
+    let opened = opening::open(config.targets, true).await?;
+    let mut observers = observers(&opened, Baseline::First, &config.thresholds);
+    let (sender, mut samples) = mpsc::channel(SAMPLES_MAX);
+    let (_keep_pace, pace) = watch::channel(Pace::report(config.interval));
+    let mut left: BTreeMap<TargetId, u32> = BTreeMap::new();
+    let mut startable = Vec::new();
+    for it in opened {
+        match it.failure().filter(|error| error.cure != Cure::Wait) {
+            // Nothing will change within the time of a report.
+            Some(error) => observe(&mut observers, outage(&it, error)),
+            None => {
+                left.insert(it.target().id, ticks);
+                startable.push(it);
+            }
+        }
+    }
+    let handles = opening::start(startable, &pace, &sender);
+    let limit = config.interval * ticks + PATIENCE;
+    let all_in = async {
+        while left.values().any(|left| *left > 0) {
+            let Some(sample) = samples.recv().await else { return };
+            // A target that is ready early is read on, so that all of them span the same time.
+            if let Some(left) = left.get_mut(&sample.target) {
+                *left = left.saturating_sub(1);
+            }
+            observe(&mut observers, sample);
+        }
+    };
+    // A target that stays silent is reported as what it is.
+    drop(timeout(limit, all_in).await);
+    drop(handles);
+    Ok(observers)
+}
+
+fn observe(observers: &mut [Observer], sample: Sample) {
+    if let Some(observer) = observers.get_mut(sample.target.0) {
+        observer.observe(sample);
+    }
+}
+
+fn outage(opened: &Opened, error: &crate::sources::postgres::ConnectError) -> Sample {
+    let outage = Outage { kind: error.outage, reason: error.reason.clone(), since: now(), retry_at: None };
+    Sample { target: opened.target().id, taken_at: now(), body: Body::Outage(outage) }
+}

@@ -1,0 +1,40 @@
+//! All input and output with servers: PostgreSQL and Redis, each with its own connections, pace and deadlines.
+//!
+//! Speaks only `model` to the floors above. It must not know what a sample means or how it is shown.
+
+pub mod postgres;
+pub mod redis;
+
+use std::time::Duration;
+
+/// How often a source reads, settable while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Time between samples.
+    pub interval: Duration,
+    /// The least time between two readings of statement counters.
+    pub statements_every: Duration,
+    /// The least time between two readings of statement texts.
+    pub texts_every: Duration,
+}
+
+impl Pace {
+    /// The pace of the screen: statements every 2 s at most, their texts every 10 s at most.
+    pub fn screen(interval: Duration) -> Self {
+        Self {
+            interval,
+            statements_every: interval.max(Duration::from_secs(2)),
+            texts_every: Duration::from_secs(10),
+        }
+    }
+
+    /// The pace of a report: everything with each sample, because there are only a few.
+    pub const fn report(interval: Duration) -> Self {
+        Self { interval, statements_every: Duration::ZERO, texts_every: Duration::ZERO }
+    }
+
+    /// The limit of one tick: shorter than its period, so that a late answer is noticed before the next is due.
+    fn deadline(&self) -> Duration {
+        (self.interval * 4 / 5).clamp(Duration::from_millis(400), Duration::from_secs(3))
+    }
+}

@@ -1,0 +1,138 @@
+//! Reading a PostgreSQL server that may be on its knees, and acting on its sessions.
+//!
+//! Three connections, each with a task of its own: the *sampler* calls functions only and sends one sample a
+//! tick; *locks* reads the lock table and the names, which may be slow in an incident; *control* cancels and
+//! terminates, and nothing else, so that a kill never waits behind a slow reading. Each opens again by itself.
+
+mod control;
+mod error;
+pub(in crate::sources) mod link;
+mod locks;
+mod read;
+mod sampler;
+pub mod settings;
+mod sql;
+mod tls;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+pub use error::{ConnectError, Cure};
+
+use self::link::{Connection, Servers};
+use self::settings::Settings;
+use super::Pace;
+use crate::model::action::{Action, ActionReply, Holdings, Seen};
+use crate::model::{Reason, Sample, Target};
+
+/// A server whose first connection is open, not read yet.
+#[derive(Debug)]
+pub struct Opened {
+    servers: Arc<Servers>,
+    first: Option<Connection>,
+}
+
+/// Connects once, so that what waiting does not cure can be said before the screen opens.
+pub async fn open(settings: Settings) -> Result<Opened, ConnectError> {
+    let servers = Arc::new(Servers::new(settings));
+    let first = servers.connect_any().await?;
+    Ok(Opened { servers, first: Some(first) })
+}
+
+/// A server that could not be connected to yet: the tasks keep trying.
+pub fn not_yet_open(settings: Settings) -> Opened {
+    Opened { servers: Arc::new(Servers::new(settings)), first: None }
+}
+
+/// The running tasks of one server. Dropping it closes the connections.
+#[derive(Debug)]
+pub struct Handle {
+    control: mpsc::Sender<control::Order>,
+    locks: mpsc::Sender<locks::Want>,
+    _tasks: JoinSet<()>,
+}
+
+impl Opened {
+    /// Starts the tasks. Samples go to `samples`, which makes the sampler wait when it is full.
+    pub fn start(
+        self,
+        target: &Target,
+        pace: watch::Receiver<Pace>,
+        samples: mpsc::Sender<Sample>,
+    ) -> Handle {
+        let own_pids = OwnPids::default();
+        let (want_sender, want_receiver) = mpsc::channel(8);
+        let (order_sender, order_receiver) = mpsc::channel(8);
+        let (catalog_sender, catalog_receiver) = watch::channel(locks::Catalog::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(locks::run(Arc::clone(&self.servers), own_pids.clone(), want_receiver, catalog_sender));
+        tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), order_receiver));
+        let sampler = sampler::Sampler::new(
+            target.id,
+            self.servers,
+            sampler::Wires { own_pids, pace, catalog: catalog_receiver, wants: want_sender.clone(), samples },
+        );
+        tasks.spawn(sampler.run(self.first));
+        Handle { control: order_sender, locks: want_sender, _tasks: tasks }
+    }
+}
+
+impl Handle {
+    /// Carries out one action and reports what came of it. Errors when the control connection is busy or lost.
+    pub async fn act(&self, action: Action) -> Result<ActionReply, Reason> {
+        self.order(|reply| control::Order::Act(action, reply)).await?
+    }
+
+    /// What the process is now; `None` once it has gone.
+    pub async fn observe(&self, pid: i32) -> Result<Option<Seen>, Reason> {
+        self.order(|reply| control::Order::Observe(pid, reply)).await?
+    }
+
+    async fn order<T>(
+        &self,
+        order: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> control::Order,
+    ) -> Result<T, Reason> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let busy = || Reason::new("the control connection is still busy with an earlier order");
+        self.control.try_send(order(sender)).map_err(|_| busy())?;
+        receiver.await.map_err(|_| Reason::new("the control connection was closed"))
+    }
+
+    /// All locks of one process, read once on the locks connection.
+    pub async fn holdings(&self, pid: i32) -> Result<Holdings, Reason> {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let busy = || Reason::new("the locks connection is busy");
+        self.locks.try_send(locks::Want::Holdings(pid, sender)).map_err(|_| busy())?;
+        tokio::time::timeout(link::STATEMENT_LIMIT, receiver)
+            .await
+            .map_err(|_| Reason::new("the lock manager is busy"))?
+            .map_err(|_| Reason::new("the locks connection was closed"))?
+    }
+}
+
+/// Process ids of our backends, by place: sampler, locks, control.
+#[derive(Debug, Clone, Default)]
+struct OwnPids(Arc<Mutex<[Option<i32>; 3]>>);
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Sampler = 0,
+    Locks = 1,
+    Control = 2,
+}
+
+impl OwnPids {
+    fn set(&self, place: Place, pid: Option<i32>) {
+        let mut pids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = pids.get_mut(place as usize) {
+            *slot = pid;
+        }
+    }
+
+    fn all(&self) -> Vec<i32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().copied().collect()
+    }
+}

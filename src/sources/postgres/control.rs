@@ -1,0 +1,212 @@
+//! The control connection: cancels and terminates, nothing else, so that a kill never queues behind a reading.
+//!
+//! The guard stands in the statement that acts: the server itself compares the session's identity at that
+//! moment. What came of it is observed by whoever asked, never assumed here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::link::{Backoff, Connection, STATEMENT_LIMIT, Servers};
+use super::sql::{self, act};
+use super::{OwnPids, Place};
+use crate::model::Reason;
+use crate::model::action::{Action, ActionReply, Seen};
+use crate::model::postgres::{SessionId, State};
+
+/// Roles are warmed again this often: ALTER ROLE drops one from the cache.
+const WARM_EVERY: Duration = Duration::from_secs(30);
+/// A sign of life in between.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// What the tasks above ask of this one.
+#[derive(Debug)]
+pub(super) enum Order {
+    Act(Action, oneshot::Sender<Result<ActionReply, Reason>>),
+    Observe(i32, oneshot::Sender<Result<Option<Seen>, Reason>>),
+}
+
+/// Serves orders until the last sender is gone, connecting again as often as needed.
+pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: mpsc::Receiver<Order>) {
+    let mut backoff = Backoff::default();
+    loop {
+        match servers.connect_current().await {
+            Ok(connection) => {
+                backoff.reset();
+                own_pids.set(Place::Control, Some(connection.pid));
+                let finished = Control { connection, late: None }.serve(&mut orders).await;
+                own_pids.set(Place::Control, None);
+                if finished {
+                    return;
+                }
+            }
+            Err(error) => {
+                let pause = backoff.next(u64::from(std::process::id()).rotate_left(7));
+                if refuse_while(&mut orders, pause, &error.reason).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn refuse_while(orders: &mut mpsc::Receiver<Order>, pause: Duration, reason: &Reason) -> bool {
+    let until = tokio::time::sleep(pause);
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            () = &mut until => return false,
+            order = orders.recv() => match order {
+                Some(Order::Act(_, reply)) => drop(reply.send(Err(reason.clone()))),
+                Some(Order::Observe(_, reply)) => drop(reply.send(Err(reason.clone()))),
+                None => return true,
+            },
+        }
+    }
+}
+
+type Rows = Result<Vec<Row>, tokio_postgres::Error>;
+
+struct Control {
+    connection: Connection,
+    /// A statement whose answer is overdue: nothing else is sent before it is in, or its late answer would be
+    /// taken for the next one's.
+    late: Option<JoinHandle<Rows>>,
+}
+
+impl Control {
+    async fn serve(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
+        self.warm().await;
+        let start = Instant::now();
+        let mut warm = interval_at(start + WARM_EVERY, WARM_EVERY);
+        let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Act(action, reply)) => drop(reply.send(self.act(action).await)),
+                    Some(Order::Observe(pid, reply)) => drop(reply.send(self.observe(pid).await)),
+                    None => return true,
+                },
+                _ = warm.tick() => self.warm().await,
+                _ = ping.tick() => drop(self.ask("/* dbtriage:ping */ SELECT 1", Vec::new()).await),
+            }
+            if self.connection.client.is_closed() {
+                return false;
+            }
+        }
+    }
+
+    /// Runs every statement of this connection once where it can do nothing: pid 1 is never a backend, so the
+    /// guarded statements find no row. A session that has run them once is not stopped by locks on catalogs.
+    async fn warm(&mut self) {
+        drop(self.ask(sql::WARM_ROLES, Vec::new()).await);
+        drop(self.ask(act::OBSERVE, vec![(Box::new(1_i32), Type::INT4)]).await);
+        for statement in [act::CANCEL, act::TERMINATE] {
+            drop(self.ask(statement, guard(1, None, Some(None))).await);
+        }
+        drop(self.ask(act::TERMINATE_ANY, guard(1, None, None)).await);
+    }
+
+    async fn act(&mut self, action: Action) -> Result<ActionReply, Reason> {
+        let SessionId { pid, backend_start } = action.session();
+        if backend_start.is_none() {
+            return Err(Reason::new(
+                "backend_start is hidden from this role, so the session cannot be told from another",
+            )
+            .with_hint("GRANT pg_read_all_stats TO your role"));
+        }
+        let (statement, arguments) = match action {
+            Action::Cancel { query_start, .. } => (act::CANCEL, guard(pid, backend_start, Some(query_start))),
+            Action::Terminate { xact_start, .. } => {
+                (act::TERMINATE, guard(pid, backend_start, Some(xact_start)))
+            }
+            Action::TerminateAny { .. } => (act::TERMINATE_ANY, guard(pid, backend_start, None)),
+        };
+        let rows = match self.ask(statement, arguments).await? {
+            Ok(rows) => rows,
+            Err(error) => return Ok(refusal(&error)),
+        };
+        let Some(row) = rows.first() else { return Ok(ActionReply::Gone) };
+        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error);
+        Ok(match row.try_get::<_, Option<bool>>(4).map_err(decode)? {
+            Some(true) => ActionReply::Signalled,
+            Some(false) => ActionReply::Gone,
+            None => ActionReply::Changed(seen(row).map_err(decode)?),
+        })
+    }
+
+    async fn observe(&mut self, pid: i32) -> Result<Option<Seen>, Reason> {
+        let rows = self.ask(act::OBSERVE, vec![(Box::new(pid), Type::INT4)]).await?;
+        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error);
+        rows.map_err(decode)?.first().map(|row| seen(row).map_err(decode)).transpose()
+    }
+
+    /// One statement under the client's own deadline.
+    async fn ask(&mut self, statement: &'static str, arguments: Vec<Argument>) -> Result<Rows, Reason> {
+        let no_answer = || {
+            Reason::new(format!(
+                "the server has not answered on the control connection for {}s",
+                STATEMENT_LIMIT.as_secs()
+            ))
+            .with_hint("an order already sent may still take effect, on this very session only")
+        };
+        if let Some(late) = &mut self.late {
+            drop(timeout(STATEMENT_LIMIT, &mut *late).await.map_err(|_| no_answer())?);
+            self.late = None;
+        }
+        let client = Arc::clone(&self.connection.client);
+        let mut asked = tokio::spawn(query(client, statement, arguments));
+        match timeout(STATEMENT_LIMIT, &mut asked).await {
+            Ok(finished) => {
+                finished.map_err(|error| Reason::new(format!("the statement was not finished: {error}")))
+            }
+            Err(_) => {
+                self.late = Some(asked);
+                Err(no_answer())
+            }
+        }
+    }
+}
+
+type Argument = (Box<dyn ToSql + Sync + Send>, Type);
+
+async fn query(client: Arc<Client>, statement: &'static str, arguments: Vec<Argument>) -> Rows {
+    let arguments: Vec<(&(dyn ToSql + Sync), Type)> =
+        arguments.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect();
+    client.query_typed(statement, &arguments).await
+}
+
+/// The arguments of a guarded statement: pid, backend_start and, where the statement has one, its third.
+fn guard(pid: i32, backend_start: Option<Timestamp>, third: Option<Option<Timestamp>>) -> Vec<Argument> {
+    let mut arguments: Vec<Argument> =
+        vec![(Box::new(pid), Type::INT4), (Box::new(backend_start), Type::TIMESTAMPTZ)];
+    arguments.extend(third.map(|start| (Box::new(start) as Box<dyn ToSql + Sync + Send>, Type::TIMESTAMPTZ)));
+    arguments
+}
+
+fn seen(row: &Row) -> Result<Seen, tokio_postgres::Error> {
+    Ok(Seen {
+        backend_start: row.try_get(0)?,
+        xact_start: row.try_get(1)?,
+        query_start: row.try_get(2)?,
+        state: row.try_get::<_, Option<&str>>(3)?.and_then(State::parse),
+    })
+}
+
+fn refusal(error: &tokio_postgres::Error) -> ActionReply {
+    match error.as_db_error() {
+        Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+            let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            ActionReply::NotPermitted(format!("{}{detail}", db.message()).into())
+        }
+        _ => ActionReply::Failed(super::error::statement_reason(error)),
+    }
+}

@@ -1,0 +1,247 @@
+//! One connection that is opened, set up, lost and opened again: sampler, locks and control each own one.
+//!
+//! It must not know what is asked over it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config};
+
+use super::error::ConnectError;
+use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
+use super::tls;
+use crate::model::Reason;
+
+/// The limit of one statement that is not part of the tick.
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
+
+/// An open connection. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The driver's handle; shared with the batch that is under way.
+    pub(super) client: Arc<Client>,
+    /// Process id of our backend.
+    pub(super) pid: i32,
+    /// `server_version_num` as far as the greeting tells it: 150000 for 15.x.
+    pub(super) major_num: u32,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The servers of a target, shared by its three links so that all of them talk to the same one.
+#[derive(Debug)]
+pub(super) struct Servers {
+    /// How to connect.
+    pub(super) settings: Settings,
+    current: AtomicUsize,
+}
+
+impl Servers {
+    /// Starts with the first endpoint.
+    pub(super) const fn new(settings: Settings) -> Self {
+        Self { settings, current: AtomicUsize::new(0) }
+    }
+
+    /// The endpoint in use.
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.settings.endpoints.get(self.current.load(Ordering::Relaxed))
+    }
+
+    /// Connects to the first endpoint that is up and of the wanted kind; later connections go to the same.
+    pub(super) async fn connect_any(&self) -> Result<Connection, ConnectError> {
+        let mut failure = None;
+        let prefer_standby = self.settings.target_session_attrs == TargetSessionAttrs::PreferStandby;
+        let passes: &[TargetSessionAttrs] = if prefer_standby {
+            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any]
+        } else {
+            std::slice::from_ref(&self.settings.target_session_attrs)
+        };
+        for wanted in passes {
+            for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
+                match connect(&self.settings, endpoint, *wanted).await {
+                    Ok(connection) => {
+                        self.current.store(place, Ordering::Relaxed);
+                        return Ok(connection);
+                    }
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to"))))
+    }
+
+    /// Connects to the endpoint in use.
+    pub(super) async fn connect_current(&self) -> Result<Connection, ConnectError> {
+        let endpoint =
+            self.endpoint().ok_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to")))?;
+        connect(&self.settings, endpoint, TargetSessionAttrs::Any).await
+    }
+}
+
+async fn connect(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    wanted: TargetSessionAttrs,
+) -> Result<Connection, ConnectError> {
+    timeout(settings.connect_timeout, open(settings, endpoint, wanted))
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, settings)))
+}
+
+async fn open(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    wanted: TargetSessionAttrs,
+) -> Result<Connection, ConnectError> {
+    let connector = tls::connector(settings).map_err(ConnectError::hopeless)?;
+    let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
+    let (client, connection) =
+        driver_config(settings, endpoint).connect(connector).await.map_err(|e| driver_error(&e))?;
+    let major_num = connection.parameter("server_version").map_or(0, major_num);
+    if major_num < 130_000 {
+        return Err(ConnectError::hopeless(Reason::new(format!(
+            "{endpoint} runs PostgreSQL {}: 13 is the oldest that can be read",
+            connection.parameter("server_version").unwrap_or("of an unknown version")
+        ))));
+    }
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::info!("connection lost: {}", super::error::innermost(&error));
+        }
+    });
+    let client = Arc::new(client);
+    let mut opened = Connection { client, pid: 0, major_num, driver };
+    opened.client.batch_execute(&set_up(major_num)).await.map_err(|e| driver_error(&e))?;
+    let row = opened
+        .client
+        .query_typed_one("/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery()", &[])
+        .await
+        .map_err(|e| driver_error(&e))?;
+    opened.pid = row.try_get(0).map_err(|e| driver_error(&e))?;
+    let in_recovery: bool = row.try_get(1).map_err(|e| driver_error(&e))?;
+    let (suits, kind) = match wanted {
+        TargetSessionAttrs::Any | TargetSessionAttrs::PreferStandby => (true, ""),
+        TargetSessionAttrs::Primary => (!in_recovery, "a primary"),
+        TargetSessionAttrs::Standby => (in_recovery, "a standby"),
+    };
+    if suits {
+        Ok(opened)
+    } else {
+        Err(ConnectError::hopeless(Reason::new(format!(
+            "{endpoint} is not {kind}, as target_session_attrs asks"
+        ))))
+    }
+}
+
+fn driver_config(settings: &Settings, endpoint: &Endpoint) -> Config {
+    use tokio_postgres::config::SslMode as Driver;
+    let mut config = Config::new();
+    config
+        .user(&settings.user)
+        .dbname(&settings.database)
+        .application_name("dbtriage")
+        .port(endpoint.port)
+        .channel_binding(settings.channel_binding)
+        .ssl_negotiation(settings.ssl_negotiation)
+        .connect_timeout(settings.connect_timeout)
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3)
+        .tcp_user_timeout(Duration::from_secs(25));
+    let mode = match settings.sslmode {
+        SslMode::Disable => Driver::Disable,
+        SslMode::Prefer => Driver::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Driver::Require,
+    };
+    match &endpoint.host {
+        // libpq: a Unix socket has no TLS, whatever sslmode says.
+        Host::Socket(folder) => config.host_path(folder).ssl_mode(Driver::Disable),
+        Host::Tcp { name, address } => {
+            if let Some(address) = address {
+                config.hostaddr(*address);
+            }
+            config.host(name).ssl_mode(mode)
+        }
+    };
+    if let Some(Secret(password)) = settings.password.as_ref().or(endpoint.password.as_ref()) {
+        config.password(password);
+    }
+    if let Some(options) = &settings.options {
+        config.options(options);
+    }
+    config
+}
+
+/// Every session of ours is bounded, harmless and not bothered by the server's own limits for idle sessions.
+fn set_up(major_num: u32) -> String {
+    let idle = if major_num >= 140_000 { "SET idle_session_timeout = 0; " } else { "" };
+    format!(
+        "/* dbtriage:setup */ SET statement_timeout = '3s'; SET lock_timeout = '200ms'; \
+         SET search_path = pg_catalog; SET jit = off; SET max_parallel_workers_per_gather = 0; \
+         SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = '10s'; {idle}"
+    )
+}
+
+/// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.
+fn major_num(server_version: &str) -> u32 {
+    let digits: String = server_version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse::<u32>().map_or(0, |major| major.saturating_mul(10_000))
+}
+
+/// The pauses between attempts: 0.5 s doubled up to 15 s, each with up to a fifth of jitter, so that many
+/// monitors do not knock at the same moment.
+#[derive(Debug, Default)]
+pub(in crate::sources) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The pause before the next attempt.
+    pub(in crate::sources) fn next(&mut self, seed: u64) -> Duration {
+        let ceiling = 15_000_u64;
+        let base = 500_u64.saturating_mul(1 << self.failures.min(5)).min(ceiling);
+        self.failures = self.failures.saturating_add(1);
+        // SplitMix64's finaliser spreads a poor seed (process id, clock) well enough for jitter.
+        let mut mixed = seed ^ u64::from(self.failures).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^= mixed >> 27;
+        Duration::from_millis(base - mixed % (base / 5))
+    }
+
+    /// Starts over after a success.
+    pub(in crate::sources) const fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn the_pause_grows_to_its_ceiling() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..10).map(|seed| backoff.next(seed).as_millis()).collect();
+        assert!((400..=500).contains(&pauses[0]), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= 15_000), "{pauses:?}");
+        assert!(pauses[9] >= 12_000, "{pauses:?}");
+        backoff.reset();
+        assert!(backoff.next(3).as_millis() <= 500);
+    }
+
+    #[test]
+    fn versions_are_read_from_the_greeting() {
+        for (text, number) in [("15.18 (Debian 15.18-0+deb12u1)", 150_000), ("18beta1", 180_000), ("?", 0)] {
+            assert_eq!(major_num(text), number);
+        }
+    }
+}

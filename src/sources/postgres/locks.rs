@@ -1,0 +1,264 @@
+//! The locks connection: the lock table, which nothing can interrupt while the lock manager is busy, and the
+//! names, which come from catalogs that somebody may have locked. Both are read off the tick.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, interval_at};
+use tokio_postgres::types::Type;
+
+use super::error::statement_reason;
+use super::link::{Backoff, Connection, Servers};
+use super::sql::{self, Extension};
+use super::{OwnPids, Place, read};
+use crate::model::Reason;
+use crate::model::action::Holdings;
+use crate::model::postgres::{Lock, Names, Oid, StatementKey};
+
+/// Names are read again this often, which also keeps the connection awake.
+const NAMES_EVERY: Duration = Duration::from_secs(30);
+/// A sign of life in between: idle connections are what firewalls drop first.
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// A relation whose name could not be read is asked for again after this long.
+const RELATION_RETRY: Duration = Duration::from_secs(5);
+/// The most relation names that are kept.
+const RELATIONS_MAX: usize = 10_000;
+
+/// What the other tasks ask of this one.
+#[derive(Debug)]
+pub(super) enum Want {
+    /// Read the lock table and publish it.
+    Locks,
+    /// Read the texts of these statements and publish them.
+    Texts(Vec<i64>),
+    /// Read every lock of one process.
+    Holdings(i32, oneshot::Sender<Result<Holdings, Reason>>),
+}
+
+/// What this connection has learnt, published for the sampler.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Catalog {
+    /// Names read so far.
+    pub(super) names: Arc<Names>,
+    /// Texts read so far.
+    pub(super) texts: Arc<BTreeMap<StatementKey, Arc<str>>>,
+    /// The extension, once it was looked for: why it cannot be read, or where it is.
+    pub(super) extension: Option<Result<Extension, Reason>>,
+    /// The newest lock table and when it was read.
+    pub(super) locks: Option<(Timestamp, Arc<Vec<Lock>>)>,
+    /// Why the last attempt to read the lock table failed.
+    pub(super) error: Option<Reason>,
+    /// Whether names and extension have been looked for at least once.
+    pub(super) ready: bool,
+}
+
+/// Serves wants until the last sender is gone, connecting again as often as needed.
+pub(super) async fn run(
+    servers: Arc<Servers>,
+    own_pids: OwnPids,
+    mut wants: mpsc::Receiver<Want>,
+    catalog: watch::Sender<Catalog>,
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        match servers.connect_current().await {
+            Ok(connection) => {
+                backoff.reset();
+                own_pids.set(Place::Locks, Some(connection.pid));
+                let mut reader = Reader { connection, catalog: &catalog, unnamed: BTreeMap::new() };
+                let finished = reader.serve(&mut wants).await;
+                own_pids.set(Place::Locks, None);
+                if finished {
+                    return;
+                }
+            }
+            Err(error) => {
+                let pause = backoff.next(u64::from(std::process::id()));
+                catalog.send_modify(|it| {
+                    it.error = Some(error.reason);
+                    it.ready = true;
+                });
+                refuse_while(&mut wants, pause).await;
+            }
+        }
+    }
+}
+
+/// Waits for `pause`, answering what is asked meanwhile, so that nobody hangs on a lost connection.
+async fn refuse_while(wants: &mut mpsc::Receiver<Want>, pause: Duration) {
+    let until = tokio::time::sleep(pause);
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            () = &mut until => return,
+            want = wants.recv() => match want {
+                Some(Want::Holdings(_, reply)) => drop(reply.send(Err(Reason::new("the locks connection is lost")))),
+                Some(Want::Locks | Want::Texts(_)) => {}
+                None => return,
+            },
+        }
+    }
+}
+
+struct Reader<'a> {
+    connection: Connection,
+    catalog: &'a watch::Sender<Catalog>,
+    /// Relations whose name could not be read, and when that was tried.
+    unnamed: BTreeMap<Oid, Instant>,
+}
+
+impl Reader<'_> {
+    /// True when nobody can want anything any more, false when the connection is lost.
+    async fn serve(&mut self, wants: &mut mpsc::Receiver<Want>) -> bool {
+        self.read_names().await;
+        self.read_locks().await;
+        let start = Instant::now();
+        let mut names = interval_at(start + NAMES_EVERY, NAMES_EVERY);
+        let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
+        loop {
+            tokio::select! {
+                want = wants.recv() => match want {
+                    Some(Want::Locks) => self.read_locks().await,
+                    Some(Want::Texts(ids)) => self.read_texts(ids).await,
+                    Some(Want::Holdings(pid, reply)) => drop(reply.send(self.read_holdings(pid).await)),
+                    None => return true,
+                },
+                _ = names.tick() => self.read_names().await,
+                _ = ping.tick() => drop(self.connection.client.simple_query("/* dbtriage:ping */ SELECT 1").await),
+            }
+            if self.connection.client.is_closed() {
+                return false;
+            }
+        }
+    }
+
+    async fn read_locks(&mut self) {
+        let statement = sql::locks(self.connection.major_num);
+        // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
+        let clock = self.connection.client.query_typed_one(sql::CLOCK, &[]);
+        let rows = self.connection.client.query_typed(&statement, &[]);
+        let (clock, rows) = futures::join!(clock, rows);
+        let outcome = clock.and_then(|clock| {
+            let rows = rows?.iter().map(read::lock).collect::<Result<Vec<_>, _>>()?;
+            Ok((read::get::<Timestamp>(&clock, 0)?, rows))
+        });
+        match outcome {
+            Ok((at, rows)) => {
+                self.name_relations(&rows).await;
+                self.catalog.send_modify(|it| {
+                    it.locks = Some((at, Arc::new(rows)));
+                    it.error = None;
+                });
+            }
+            Err(error) => self.catalog.send_modify(|it| it.error = Some(statement_reason(&error))),
+        }
+    }
+
+    /// Reads the names of relations that somebody waits for and that are not known yet.
+    async fn name_relations(&mut self, locks: &[Lock]) {
+        let wanted =
+            locks.iter().filter(|lock| !lock.granted).filter_map(|lock| self.nameable(lock)).collect();
+        self.read_relations(wanted).await;
+    }
+
+    /// The relation of a lock, where this connection could name it: of this database, or shared.
+    fn nameable(&self, lock: &Lock) -> Option<Oid> {
+        let connected = self.catalog.borrow().names.connected_database;
+        lock.tag
+            .relation
+            .filter(|_| lock.tag.database.is_some_and(|database| database == 0 || database == connected))
+    }
+
+    async fn read_relations(&mut self, mut wanted: BTreeSet<Oid>) {
+        let now = Instant::now();
+        let known = Arc::clone(&self.catalog.borrow().names);
+        self.unnamed.retain(|_, tried| now.duration_since(*tried) < RELATION_RETRY);
+        wanted.retain(|oid| !known.relations.contains_key(oid) && !self.unnamed.contains_key(oid));
+        if wanted.is_empty() || known.relations.len() >= RELATIONS_MAX {
+            return;
+        }
+        let oids: Vec<Oid> = wanted.iter().copied().collect();
+        let rows = self.connection.client.query_typed(sql::RELATIONS, &[(&oids, Type::OID_ARRAY)]).await;
+        let mut names = (*known).clone();
+        for row in rows.as_deref().unwrap_or_default() {
+            if let (Ok(oid), Ok(name)) = (read::get::<Oid>(row, 0), read::get::<&str>(row, 1)) {
+                wanted.remove(&oid);
+                names.relations.insert(oid, name.into());
+            }
+        }
+        self.unnamed.extend(wanted.into_iter().map(|oid| (oid, now)));
+        self.catalog.send_modify(|it| it.names = Arc::new(names));
+    }
+
+    async fn read_names(&mut self) {
+        let client = &self.connection.client;
+        let (roles, databases, extension) = futures::join!(
+            client.query_typed(sql::ROLES, &[]),
+            client.query_typed(sql::DATABASE_NAMES, &[]),
+            client.query_typed(sql::EXTENSION, &[]),
+        );
+        let mut names = (*self.catalog.borrow().names).clone();
+        let named = |row: &tokio_postgres::Row| {
+            Some((row.try_get::<_, Oid>(0).ok()?, Arc::from(row.try_get::<_, &str>(1).ok()?)))
+        };
+        if let Ok(rows) = roles {
+            names.roles = rows.iter().filter_map(named).collect();
+        }
+        if let Ok(rows) = databases {
+            names.databases = rows.iter().filter_map(named).collect();
+            let connected = rows.iter().find(|row| row.try_get(2).unwrap_or(false));
+            names.connected_database =
+                connected.and_then(|row| row.try_get(0).ok()).unwrap_or(names.connected_database);
+        }
+        let database = names.databases.get(&names.connected_database).cloned().unwrap_or_default();
+        let extension = match extension {
+            Ok(rows) => Some(rows.first().and_then(extension_of).ok_or_else(|| not_installed(&database))),
+            // Locked or lost: what was known before stands.
+            Err(_) => None,
+        };
+        self.catalog.send_modify(|it| {
+            it.names = Arc::new(names);
+            it.extension = extension.or_else(|| it.extension.take());
+            it.ready = true;
+        });
+    }
+
+    async fn read_texts(&self, queryids: Vec<i64>) {
+        let extension = match &self.catalog.borrow().extension {
+            Some(Ok(extension)) => extension.clone(),
+            Some(Err(_)) | None => return,
+        };
+        let rows =
+            self.connection.client.query_typed(&extension.texts(), &[(&queryids, Type::INT8_ARRAY)]).await;
+        let Ok(rows) = rows else { return };
+        let text = |row| {
+            Some((read::statement_key(row).ok()??, Arc::from(read::get::<Option<&str>>(row, 4).ok()??)))
+        };
+        self.catalog.send_modify(|it| {
+            Arc::make_mut(&mut it.texts).extend(rows.iter().filter_map(text));
+        });
+    }
+
+    async fn read_holdings(&mut self, pid: i32) -> Result<Holdings, Reason> {
+        let statement = sql::locks_of_pid(self.connection.major_num);
+        let rows = self.connection.client.query_typed(&statement, &[(&pid, Type::INT4)]).await;
+        let rows = rows.map_err(|error| statement_reason(&error))?;
+        let locks: Result<Vec<Lock>, _> = rows.iter().map(read::lock).collect();
+        let locks = locks.map_err(|error| statement_reason(&error))?;
+        self.read_relations(locks.iter().filter_map(|lock| self.nameable(lock)).collect()).await;
+        Ok(Holdings { pid, locks, names: Arc::clone(&self.catalog.borrow().names) })
+    }
+}
+
+fn extension_of(row: &tokio_postgres::Row) -> Option<Extension> {
+    Some(Extension { version: row.try_get(0).ok()?, schema: row.try_get(1).ok()? })
+}
+
+fn not_installed(database: &str) -> Reason {
+    Reason::new(format!("pg_stat_statements is not installed in \"{database}\"")).with_hint(
+        "CREATE EXTENSION pg_stat_statements;  (needs shared_preload_libraries = 'pg_stat_statements')",
+    )
+}

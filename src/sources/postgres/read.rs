@@ -1,0 +1,177 @@
+//! From rows of the driver to the model, by position: the order is that of the statements in `sql`.
+//!
+//! It must not know when or over which connection a statement ran.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_postgres::types::{FromSql, PgLsn};
+use tokio_postgres::{Error, Row};
+
+use crate::model::postgres::{
+    DatabaseCounters, Lock, LockTag, Prepared, Session, SessionId, Slot, State, Statement, StatementKey, Wal,
+    WalReceiver, WalSender,
+};
+
+/// The value of a column that is never NULL.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
+    row.try_get(column)
+}
+
+fn text(row: &Row, column: usize) -> Result<Option<Arc<str>>, Error> {
+    Ok(row.try_get::<_, Option<&str>>(column)?.map(Arc::from))
+}
+
+/// The driver has no type for `xid`: it travels as text.
+fn xid(row: &Row, column: usize) -> Result<Option<u32>, Error> {
+    Ok(row.try_get::<_, Option<&str>>(column)?.and_then(|digits| digits.parse().ok()))
+}
+
+fn lsn(row: &Row, column: usize) -> Result<Option<u64>, Error> {
+    Ok(row.try_get::<_, Option<PgLsn>>(column)?.map(u64::from))
+}
+
+pub(super) fn session(row: &Row) -> Result<Session, Error> {
+    Ok(Session {
+        id: SessionId { pid: get(row, 0)?, backend_start: get(row, 11)? },
+        leader_pid: get(row, 1)?,
+        datid: get::<Option<u32>>(row, 2)?.filter(|oid| *oid != 0),
+        usesysid: get::<Option<u32>>(row, 3)?.filter(|oid| *oid != 0),
+        application_name: text(row, 4)?.unwrap_or_default(),
+        client_addr: get::<Option<IpAddr>>(row, 5)?,
+        client_port: get(row, 6)?,
+        backend_type: text(row, 7)?,
+        state: row.try_get::<_, Option<&str>>(8)?.and_then(State::parse),
+        wait_event_type: text(row, 9)?,
+        wait_event: text(row, 10)?,
+        xact_start: get(row, 12)?,
+        query_start: get(row, 13)?,
+        state_change: get(row, 14)?,
+        backend_xid: xid(row, 15)?,
+        backend_xmin: xid(row, 16)?,
+        query_id: get(row, 17)?,
+        query: text(row, 18)?.unwrap_or_default(),
+    })
+}
+
+pub(super) fn lock(row: &Row) -> Result<Lock, Error> {
+    Ok(Lock {
+        tag: LockTag {
+            locktype: get::<&str>(row, 0)?.into(),
+            database: get(row, 1)?,
+            relation: get(row, 2)?,
+            page: get(row, 3)?,
+            tuple: get(row, 4)?,
+            virtualxid: text(row, 5)?,
+            transactionid: xid(row, 6)?,
+            classid: get(row, 7)?,
+            objid: get(row, 8)?,
+            objsubid: get(row, 9)?,
+        },
+        virtualtransaction: text(row, 10)?.unwrap_or_default(),
+        pid: get(row, 11)?,
+        mode: get::<&str>(row, 12)?.into(),
+        granted: get(row, 13)?,
+        waitstart: get(row, 14)?,
+    })
+}
+
+pub(super) fn prepared(row: &Row) -> Result<Prepared, Error> {
+    Ok(Prepared {
+        transaction: xid(row, 0)?.unwrap_or_default(),
+        gid: text(row, 1)?.unwrap_or_default(),
+        prepared: get(row, 2)?,
+        owner: get(row, 3)?,
+        database: get(row, 4)?,
+    })
+}
+
+pub(super) fn database(row: &Row) -> Result<DatabaseCounters, Error> {
+    Ok(DatabaseCounters {
+        datid: get(row, 0)?,
+        numbackends: get(row, 1)?,
+        xact_commit: get(row, 2)?,
+        xact_rollback: get(row, 3)?,
+        blks_read: get(row, 4)?,
+        blks_hit: get(row, 5)?,
+        temp_bytes: get(row, 6)?,
+        temp_files: get(row, 7)?,
+        deadlocks: get(row, 8)?,
+        stats_reset: get(row, 9)?,
+    })
+}
+
+/// `None` for an entry of another role that ours may not see into: it has no identifier.
+pub(super) fn statement(row: &Row) -> Result<Option<Statement>, Error> {
+    let Some(key) = statement_key(row)? else { return Ok(None) };
+    Ok(Some(Statement {
+        key,
+        calls: get(row, 4)?,
+        total_exec_ms: get(row, 5)?,
+        rows: get(row, 6)?,
+        shared_blks_hit: get(row, 7)?,
+        shared_blks_read: get(row, 8)?,
+        temp_blks: get(row, 9)?,
+        stats_since: get(row, 10)?,
+    }))
+}
+
+/// The first four columns of `statements` and `texts`.
+pub(super) fn statement_key(row: &Row) -> Result<Option<StatementKey>, Error> {
+    let Some(queryid) = get::<Option<i64>>(row, 3)? else { return Ok(None) };
+    Ok(Some(StatementKey { userid: get(row, 0)?, dbid: get(row, 1)?, toplevel: get(row, 2)?, queryid }))
+}
+
+pub(super) fn wal(row: &Row) -> Result<Wal, Error> {
+    Ok(Wal {
+        current_lsn: lsn(row, 0)?,
+        received_lsn: lsn(row, 1)?,
+        replayed_lsn: lsn(row, 2)?,
+        last_replayed_at: get::<Option<Timestamp>>(row, 3)?,
+        replay_paused: get(row, 4)?,
+    })
+}
+
+pub(super) fn sender(row: &Row) -> Result<WalSender, Error> {
+    Ok(WalSender {
+        pid: get(row, 0)?,
+        state: text(row, 1)?,
+        sent_lsn: lsn(row, 2)?,
+        write_lsn: lsn(row, 3)?,
+        flush_lsn: lsn(row, 4)?,
+        replay_lsn: lsn(row, 5)?,
+        write_lag_seconds: get(row, 6)?,
+        flush_lag_seconds: get(row, 7)?,
+        replay_lag_seconds: get(row, 8)?,
+        sync_state: text(row, 9)?,
+    })
+}
+
+pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
+    Ok(Slot {
+        name: text(row, 0)?.unwrap_or_default(),
+        kind: text(row, 1)?.unwrap_or_default(),
+        datoid: get::<Option<u32>>(row, 2)?.filter(|oid| *oid != 0),
+        active: get::<Option<bool>>(row, 3)?.unwrap_or_default(),
+        active_pid: get(row, 4)?,
+        restart_lsn: lsn(row, 5)?,
+        wal_status: text(row, 6)?,
+        safe_wal_bytes: get(row, 7)?,
+    })
+}
+
+/// `None` where there is no walreceiver: the function then gives one row of NULLs.
+pub(super) fn receiver(row: &Row) -> Result<Option<WalReceiver>, Error> {
+    if get::<Option<i32>>(row, 0)?.is_none() {
+        return Ok(None);
+    }
+    let host = row.try_get::<_, Option<&str>>(2)?;
+    let port = get::<Option<i32>>(row, 3)?;
+    Ok(Some(WalReceiver {
+        status: text(row, 1)?,
+        upstream: host.map(|host| port.map_or_else(|| host.into(), |port| format!("{host}:{port}").into())),
+        last_msg_receipt_time: get(row, 4)?,
+        latest_end_lsn: lsn(row, 5)?,
+    }))
+}

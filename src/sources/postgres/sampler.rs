@@ -1,0 +1,504 @@
+//! The sampler connection: one pipelined round trip a tick, functions only, under the client's own deadline.
+//!
+//! While an answer is overdue nothing new is sent, and the screen is told how long it has been waiting.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+
+use super::error::{innermost, statement_reason};
+use super::link::{Backoff, Connection, Servers};
+use super::locks::{Catalog, Want};
+use super::sql::{self, Extension};
+use super::{ConnectError, OwnPids, Pace, Place, read};
+use crate::model::postgres::{
+    DatabaseCounters, Lock, Oid, Prepared, Rights, Sample as PgSample, Server, Session, Slot, Statement,
+    StatementKey, Statements, Wal, WalReceiver, WalSender,
+};
+use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
+
+/// How long a tick waits for the lock table before it goes on with the one before.
+const LOCKS_LIMIT: Duration = Duration::from_millis(250);
+/// How long the first tick waits for names, so that the first screen has them.
+const NAMES_LIMIT: Duration = Duration::from_millis(200);
+/// Statements whose text is wanted: this many by growth, and as many by total.
+const TEXTS_WANTED: usize = 50;
+/// The statistics may use this share of one server core: a reading pauses fifty times its own cost.
+const COST_FACTOR: u32 = 50;
+
+/// What ties the sampler to the other tasks.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) own_pids: OwnPids,
+    pub(super) pace: watch::Receiver<Pace>,
+    pub(super) catalog: watch::Receiver<Catalog>,
+    pub(super) wants: mpsc::Sender<Want>,
+    pub(super) samples: mpsc::Sender<Sample>,
+}
+
+/// The task that reads.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    target: TargetId,
+    servers: Arc<Servers>,
+    wires: Wires,
+    /// Since when there are no data, while there are none.
+    failing_since: Option<Timestamp>,
+    statements: StatementBeat,
+    /// The smallest round trip seen: what a reading costs beyond it is the server's work.
+    best_round_trip: Duration,
+    probe: Option<Probe>,
+}
+
+/// When statements were read and what they were, between two readings.
+#[derive(Debug, Default)]
+struct StatementBeat {
+    due: Option<Instant>,
+    last: Option<Reading<Arc<Statements>>>,
+    totals: BTreeMap<StatementKey, f64>,
+    texts_asked: Option<Instant>,
+}
+
+/// What is asked once per connection and again when the server has restarted or was promoted.
+#[derive(Debug, Clone)]
+struct Probe {
+    server: Arc<Server>,
+    rights: Arc<Rights>,
+}
+
+/// Why there is no batch.
+enum Lost {
+    /// The connection is gone.
+    Connection(Reason),
+    /// Everybody who could want a sample is gone.
+    Listener,
+}
+
+impl Sampler {
+    pub(super) fn new(target: TargetId, servers: Arc<Servers>, wires: Wires) -> Self {
+        let statements = StatementBeat::default();
+        Self {
+            target,
+            servers,
+            wires,
+            failing_since: None,
+            statements,
+            best_round_trip: Duration::MAX,
+            probe: None,
+        }
+    }
+
+    /// Reads until nobody listens any more, connecting again as often as needed.
+    pub(super) async fn run(mut self, first: Option<Connection>) {
+        let mut backoff = Backoff::default();
+        let mut connection = first;
+        loop {
+            let open = match connection.take() {
+                Some(open) => open,
+                None => match self.servers.connect_any().await {
+                    Ok(open) => open,
+                    Err(error) => {
+                        let pause = backoff.next(u64::from(std::process::id()).rotate_left(13));
+                        if self.report_failure(error, pause).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                },
+            };
+            self.wires.own_pids.set(Place::Sampler, Some(open.pid));
+            let lost = self.sample_over(&open, &mut backoff).await;
+            self.wires.own_pids.set(Place::Sampler, None);
+            match lost {
+                Lost::Listener => return,
+                Lost::Connection(reason) => {
+                    if self.report(OutageKind::Unreachable, reason, Some(Duration::ZERO)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn sample_over(&mut self, connection: &Connection, backoff: &mut Backoff) -> Lost {
+        self.probe = None;
+        self.statements.due = None;
+        let mut late: Option<JoinHandle<Result<Batch, Error>>> = None;
+        let mut next = Instant::now();
+        loop {
+            sleep_until(next).await;
+            let pace = *self.wires.pace.borrow_and_update();
+            let started = Instant::now();
+            next = started + pace.interval;
+            let mut asked = match late.take() {
+                Some(asked) => asked,
+                None => tokio::spawn(batch(Arc::clone(&connection.client), self.plan(connection, started))),
+            };
+            let step = match timeout(pace.deadline(), &mut asked).await {
+                Ok(Ok(Ok(batch))) => {
+                    backoff.reset();
+                    self.deliver(batch, pace, started).await
+                }
+                Ok(Ok(Err(error))) if connection.client.is_closed() || is_going_down(&error) => {
+                    return Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error))));
+                }
+                Ok(Ok(Err(error))) => self.report(OutageKind::Error, statement_reason(&error), None).await,
+                Ok(Err(error)) => return Lost::Connection(Reason::new(format!("reading stopped: {error}"))),
+                Err(_) => {
+                    late = Some(asked);
+                    self.report(
+                        OutageKind::Blocked,
+                        Reason::new("the server accepts the connection and does not answer"),
+                        None,
+                    )
+                    .await
+                }
+            };
+            if step.is_err() {
+                return Lost::Listener;
+            }
+        }
+    }
+
+    fn plan(&self, connection: &Connection, now: Instant) -> Plan {
+        let catalog = self.wires.catalog.borrow();
+        let extension = match &catalog.extension {
+            Some(Ok(extension)) if self.statements.due.is_none_or(|due| due <= now) => {
+                Some(extension.clone())
+            }
+            Some(_) | None => None,
+        };
+        let databases = catalog.names.databases.keys().copied().collect();
+        Plan { major_num: connection.major_num, probe: self.probe.is_none(), databases, extension }
+    }
+
+    async fn report_failure(&mut self, error: ConnectError, pause: Duration) -> Result<(), ()> {
+        self.report(error.outage, error.reason, Some(pause)).await
+    }
+
+    async fn report(
+        &mut self,
+        kind: OutageKind,
+        reason: Reason,
+        retry_in: Option<Duration>,
+    ) -> Result<(), ()> {
+        let now = now();
+        let since = *self.failing_since.get_or_insert(now);
+        let retry_at = retry_in.and_then(|pause| now.checked_add(pause).ok());
+        let body = Body::Outage(Outage { kind, reason, since, retry_at });
+        self.send(Sample { target: self.target, taken_at: now, body }).await
+    }
+
+    async fn send(&self, sample: Sample) -> Result<(), ()> {
+        self.wires.samples.send(sample).await.map_err(|_| ())
+    }
+
+    async fn deliver(&mut self, batch: Batch, pace: Pace, started: Instant) -> Result<(), ()> {
+        let elapsed = started.elapsed();
+        self.best_round_trip = self.best_round_trip.min(elapsed);
+        self.failing_since = None;
+        if let Some(probe) = batch.probe {
+            self.probe = Some(probe);
+            // The first names come from another connection, opened at the same moment.
+            let wait = self.wires.catalog.wait_for(|catalog| catalog.ready);
+            drop(timeout(NAMES_LIMIT, wait).await);
+        }
+        let Some(probe) = self.probe.clone() else { return Ok(()) };
+        let server = self.server(&probe.server, &batch.clock);
+        if probe.server.started_at != batch.clock.started_at
+            || probe.server.in_recovery != batch.clock.in_recovery
+        {
+            // A restart or a promotion may have changed settings: ask again with the next tick.
+            self.probe = None;
+        }
+        self.keep_statements(batch.statements, pace, elapsed, &batch.clock);
+        let locks = self.locks(&batch.sessions, probe.rights.read_all_stats, started).await;
+        self.ask_for_texts(pace).await;
+        let catalog = self.wires.catalog.borrow().clone();
+        let statements = self.statements.last.clone().unwrap_or_else(|| match &catalog.extension {
+            Some(Err(reason)) => Reading::Unavailable(reason.clone()),
+            Some(Ok(_)) | None => Reading::Unavailable(Reason::new("not read yet")),
+        });
+        let sample = PgSample {
+            server_time: batch.clock.now,
+            server,
+            rights: probe.rights,
+            names: catalog.names,
+            sessions: batch.sessions,
+            locks,
+            prepared: batch.prepared,
+            databases: batch.databases,
+            statements,
+            statement_texts: catalog.texts,
+            wal: batch.wal,
+            senders: batch.senders,
+            slots: batch.slots,
+            receiver: batch.receiver,
+        };
+        self.send(Sample { target: self.target, taken_at: now(), body: Body::Postgres(Box::new(sample)) })
+            .await
+    }
+
+    fn server(&self, probed: &Arc<Server>, clock: &Clock) -> Arc<Server> {
+        let own_pids = self.wires.own_pids.all();
+        if probed.own_pids == own_pids
+            && probed.in_recovery == clock.in_recovery
+            && probed.started_at == clock.started_at
+        {
+            return Arc::clone(probed);
+        }
+        Arc::new(Server {
+            own_pids,
+            in_recovery: clock.in_recovery,
+            started_at: clock.started_at,
+            ..(**probed).clone()
+        })
+    }
+
+    /// The lock table, asked for only while somebody waits. A role that does not see who waits asks every time.
+    async fn locks(
+        &mut self,
+        sessions: &Reading<Vec<Session>>,
+        sees_waits: bool,
+        started: Instant,
+    ) -> Reading<Vec<Lock>> {
+        let somebody_waits = sessions.value().is_some_and(|all| all.iter().any(Session::waits_for_lock));
+        if sees_waits && !somebody_waits {
+            return Reading::Fresh(Vec::new());
+        }
+        let before = self.wires.catalog.borrow().locks.as_ref().map(|(at, _)| *at);
+        let is_new = |catalog: &Catalog| {
+            catalog.error.is_some() || catalog.locks.as_ref().map(|(at, _)| *at) != before
+        };
+        drop(self.wires.wants.try_send(Want::Locks));
+        let in_time = timeout(LOCKS_LIMIT, self.wires.catalog.wait_for(is_new)).await.is_ok();
+        tracing::debug!(in_time, elapsed_ms = started.elapsed().as_millis(), "lock table");
+        let catalog = self.wires.catalog.borrow();
+        match (&catalog.locks, &catalog.error) {
+            (Some((_, rows)), None) if in_time => Reading::Fresh(rows.to_vec()),
+            (Some((at, rows)), _) => Reading::Stale(rows.to_vec(), *at),
+            (None, Some(reason)) => Reading::Unavailable(reason.clone()),
+            (None, None) => {
+                Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
+            }
+        }
+    }
+
+    fn keep_statements(
+        &mut self,
+        read: Option<StatementsRead>,
+        pace: Pace,
+        elapsed: Duration,
+        clock: &Clock,
+    ) {
+        let Some(read) = read else {
+            if matches!(self.wires.catalog.borrow().extension, Some(Err(_))) {
+                // Dropped meanwhile, or never there.
+                self.statements.last = None;
+            }
+            return;
+        };
+        let cost = elapsed.saturating_sub(self.best_round_trip);
+        self.statements.due = Some(
+            Instant::now() + pace.statements_every.max(cost * COST_FACTOR).saturating_sub(pace.interval / 2),
+        );
+        self.statements.last = Some(match read.rows {
+            Reading::Fresh(rows) => {
+                let hidden_rows = rows.iter().filter(|row| row.is_none()).count();
+                let statements = Statements {
+                    read_at: clock.now,
+                    extension_version: read.extension_version,
+                    hidden_rows: u64::try_from(hidden_rows).unwrap_or_default(),
+                    rows: rows.into_iter().flatten().collect(),
+                    dealloc: read.info.and_then(|(dealloc, _)| dealloc),
+                    stats_reset: read.info.and_then(|(_, reset)| reset),
+                };
+                Reading::Fresh(Arc::new(statements))
+            }
+            Reading::Stale(..) => return,
+            Reading::Unavailable(reason) => Reading::Unavailable(reason),
+        });
+    }
+
+    /// Asks the locks connection for the texts of the statements that matter and have none yet.
+    async fn ask_for_texts(&mut self, pace: Pace) {
+        let Some(Reading::Fresh(statements)) = &self.statements.last else { return };
+        if self.statements.texts_asked.is_some_and(|asked| asked.elapsed() < pace.texts_every) {
+            return;
+        }
+        let known = Arc::clone(&self.wires.catalog.borrow().texts);
+        let growth = |row: &Statement| {
+            row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
+        };
+        let mut wanted = most(&statements.rows, growth);
+        wanted.extend(most(&statements.rows, |row| row.total_exec_ms));
+        wanted.retain(|key| !known.contains_key(key));
+        self.statements.totals = statements.rows.iter().map(|row| (row.key, row.total_exec_ms)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        self.statements.texts_asked = Some(Instant::now());
+        let queryids = wanted.iter().map(|key| key.queryid).collect();
+        if self.wires.wants.try_send(Want::Texts(queryids)).is_ok() && pace.texts_every.is_zero() {
+            // A report has no later tick to show them in.
+            let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
+            drop(timeout(Duration::from_secs(1), wait).await);
+        }
+    }
+}
+
+/// The statements that weigh most.
+fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
+    let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(Reverse(a.1).cmp(&Reverse(b.1))));
+    ranked.into_iter().take(TEXTS_WANTED).map(|(_, key)| key).collect()
+}
+
+/// Whether the server said that it is about to close the connection.
+fn is_going_down(error: &Error) -> bool {
+    error.code().is_some_and(|code| {
+        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
+    })
+}
+
+/// What one tick asks.
+#[derive(Debug)]
+struct Plan {
+    major_num: u32,
+    probe: bool,
+    databases: Vec<Oid>,
+    extension: Option<Extension>,
+}
+
+/// What one tick brought back.
+struct Batch {
+    clock: Clock,
+    probe: Option<Probe>,
+    sessions: Reading<Vec<Session>>,
+    prepared: Reading<Vec<Prepared>>,
+    databases: Reading<Vec<DatabaseCounters>>,
+    statements: Option<StatementsRead>,
+    wal: Reading<Wal>,
+    senders: Reading<Vec<WalSender>>,
+    slots: Reading<Vec<Slot>>,
+    receiver: Reading<Option<WalReceiver>>,
+}
+
+struct Clock {
+    now: Timestamp,
+    in_recovery: bool,
+    started_at: Timestamp,
+}
+
+struct StatementsRead {
+    extension_version: String,
+    /// `None` in a row: hidden from our role.
+    rows: Reading<Vec<Option<Statement>>>,
+    info: Option<(Option<i64>, Option<Timestamp>)>,
+}
+
+/// All statements of a tick go out together and come back in order: one round trip. Only the clock must
+/// succeed; any other part that fails is unavailable by itself.
+async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Error> {
+    let activity = sql::activity(plan.major_num);
+    let counters = plan.extension.as_ref().map(Extension::counters);
+    let info = plan.extension.as_ref().and_then(Extension::info);
+    let databases: [(&(dyn ToSql + Sync), Type); 1] = [(&plan.databases, Type::OID_ARRAY)];
+    let client = &client;
+    let optional = async |statement: Option<&str>| match statement {
+        Some(statement) => Some(client.query_typed(statement, &[]).await),
+        None => None,
+    };
+    let (clock, probe, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
+        client.query_typed_one(sql::CLOCK, &[]),
+        optional(plan.probe.then_some(sql::PROBE)),
+        client.query_typed(&activity, &[]),
+        client.query_typed(sql::DATABASES, &databases),
+        client.query_typed(sql::WAL, &[]),
+        client.query_typed(sql::SENDERS, &[]),
+        client.query_typed(sql::SLOTS, &[]),
+        client.query_typed(sql::RECEIVER, &[]),
+        client.query_typed(sql::PREPARED, &[]),
+        optional(counters.as_deref()),
+        optional(info.as_deref()),
+    );
+    let clock = clock?;
+    let clock = Clock {
+        now: read::get(&clock, 0)?,
+        in_recovery: read::get(&clock, 1)?,
+        started_at: read::get(&clock, 2)?,
+    };
+    let probe =
+        probe.transpose()?.and_then(|rows| rows.first().map(|row| decode_probe(row, &clock))).transpose()?;
+    let statements = plan.extension.zip(counters).map(|(extension, rows)| StatementsRead {
+        extension_version: extension.version,
+        rows: decode(rows, read::statement),
+        info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
+    });
+    let one = |reading: Reading<Vec<_>>| {
+        reading.map(|rows: &Vec<Option<WalReceiver>>| rows.first().cloned().flatten())
+    };
+    Ok(Batch {
+        clock,
+        probe,
+        sessions: decode(sessions, read::session),
+        prepared: decode(prepared, read::prepared),
+        databases: decode(databases, read::database),
+        statements,
+        wal: decode(wal, read::wal).map(|rows| rows.first().cloned().unwrap_or_default()),
+        senders: decode(senders, read::sender),
+        slots: decode(slots, read::slot),
+        receiver: one(decode(receiver, read::receiver)),
+    })
+}
+
+fn decode<T>(rows: Result<Vec<Row>, Error>, one: impl Fn(&Row) -> Result<T, Error>) -> Reading<Vec<T>> {
+    match rows.and_then(|rows| rows.iter().map(one).collect()) {
+        Ok(values) => Reading::Fresh(values),
+        Err(error) => Reading::Unavailable(statement_reason(&error)),
+    }
+}
+
+fn decode_info(row: &Row) -> Option<(Option<i64>, Option<Timestamp>)> {
+    Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
+}
+
+fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
+    let number = |column| -> Result<u32, Error> {
+        Ok(u32::try_from(read::get::<i32>(row, column)?).unwrap_or_default())
+    };
+    let full_version: &str = read::get(row, 0)?;
+    let max_connections = number(2)?;
+    let (superuser_slots, role_slots, rds_slots) = (number(3)?, number(4)?, number(5)?);
+    let server = Server {
+        version: full_version.split(' ').next().unwrap_or_default().to_owned(),
+        version_num: number(1)?,
+        started_at: clock.started_at,
+        in_recovery: clock.in_recovery,
+        max_connections,
+        usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
+        own_pids: Vec::new(),
+    };
+    let rights = Rights {
+        user: read::get(row, 9)?,
+        superuser: read::get(row, 6)?,
+        read_all_stats: read::get(row, 7)?,
+        signal_backend: read::get(row, 8)?,
+    };
+    Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
+}
+
+#[expect(clippy::disallowed_methods, reason = "sources stamp what they read")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}

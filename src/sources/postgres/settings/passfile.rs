@@ -1,0 +1,75 @@
+//! The password file (manual, "The Password File"): five fields a line, `*` matches anything, `\` takes the next
+//! character as it is. A file that others may read is not used, as in libpq.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Endpoint, Environment, Host, Secret};
+
+/// The file to look into: the one given, else `~/.pgpass`.
+pub(super) fn locate(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
+    given.map(PathBuf::from).or_else(|| super::home(environment).map(|home| home.join(".pgpass")))
+}
+
+/// The password for this login, if the file has one and is private.
+pub(super) fn find(file: &Path, endpoint: &Endpoint, database: &str, user: &str) -> Option<Secret> {
+    if !is_private(file) {
+        tracing::warn!(file = %file.display(), "password file ignored: it is not a plain file of mode 0600 or less");
+        return None;
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let port = endpoint.port.to_string();
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let [host, line_port, line_database, line_user, password] = fields(line)?;
+        let matches = |pattern: &Field, value: &str| pattern.wild || pattern.text == value;
+        (matches_host(&host, endpoint)
+            && matches(&line_port, &port)
+            && matches(&line_database, database)
+            && matches(&line_user, user))
+        .then_some(Secret(password.text))
+    })
+}
+
+fn is_private(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 == 0)
+}
+
+/// A socket in the default folder is called `localhost` in the file.
+fn matches_host(pattern: &Field, endpoint: &Endpoint) -> bool {
+    pattern.wild
+        || match &endpoint.host {
+            Host::Tcp { name, .. } => pattern.text == *name,
+            Host::Socket(folder) => {
+                folder.as_os_str() == pattern.text.as_str()
+                    || (pattern.text == "localhost" && super::default_host() == endpoint.host)
+            }
+        }
+}
+
+struct Field {
+    text: String,
+    wild: bool,
+}
+
+fn fields(line: &str) -> Option<[Field; 5]> {
+    let mut found = Vec::with_capacity(5);
+    let mut text = String::new();
+    let mut escaped = false;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                text.extend(chars.next());
+                escaped = true;
+            }
+            ':' if found.len() < 4 => {
+                let wild = text == "*" && !escaped;
+                found.push(Field { text: std::mem::take(&mut text), wild });
+                escaped = false;
+            }
+            c => text.push(c),
+        }
+    }
+    found.push(Field { text, wild: false });
+    found.try_into().ok()
+}

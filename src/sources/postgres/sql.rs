@@ -1,0 +1,193 @@
+//! The statements of the tick, and which columns the server has for them.
+//!
+//! Functions only: no view that joins a catalog and no table, because those wait when somebody holds ACCESS
+//! EXCLUSIVE on `pg_authid` or `pg_database` and while the lock manager is busy (measured on 13 to 18). Columns
+//! that are enums in a view are plain text here, so that the driver asks nothing back.
+
+/// Server time and state, read with every tick.
+pub(super) const CLOCK: &str =
+    "/* dbtriage:clock */ SELECT clock_timestamp(), pg_is_in_recovery(), pg_postmaster_start_time()";
+
+/// What is asked once per connection: settings and rights. Runs for any role.
+pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT
+    current_setting('server_version'), current_setting('server_version_num')::int4,
+    current_setting('max_connections')::int4, current_setting('superuser_reserved_connections')::int4,
+    coalesce(current_setting('reserved_connections', true), '0')::int4,
+    coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4,
+    current_setting('is_superuser') = 'on',
+    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
+    current_user::text";
+
+/// The backends; `query_id` since 14.
+pub(super) fn activity(version_num: u32) -> String {
+    let query_id = if version_num >= 140_000 { "query_id" } else { "NULL::int8" };
+    format!(
+        "/* dbtriage:activity */ SELECT pid, leader_pid, datid, usesysid, application_name, client_addr, client_port, \
+         backend_type, state, wait_event_type, wait_event, backend_start, xact_start, query_start, state_change, \
+         backend_xid::text, backend_xmin::text, {query_id}, left(query, 1024) FROM pg_stat_get_activity(NULL)"
+    )
+}
+
+/// Counters of the databases named by `$1`.
+pub(super) const DATABASES: &str = "/* dbtriage:databases */ SELECT d, pg_stat_get_db_numbackends(d)::int8,
+    pg_stat_get_db_xact_commit(d), pg_stat_get_db_xact_rollback(d),
+    pg_stat_get_db_blocks_fetched(d) - pg_stat_get_db_blocks_hit(d), pg_stat_get_db_blocks_hit(d),
+    pg_stat_get_db_temp_bytes(d), pg_stat_get_db_temp_files(d), pg_stat_get_db_deadlocks(d),
+    pg_stat_get_db_stat_reset_time(d) FROM unnest($1::oid[]) d";
+
+/// Positions in the log. The CASE keeps a function from being called where it raises an error.
+pub(super) const WAL: &str = "/* dbtriage:wal */ SELECT
+    CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() END,
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END,
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END,
+    CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END,
+    CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END";
+
+/// The walsenders.
+pub(super) const SENDERS: &str = "/* dbtriage:walsenders */ SELECT pid, state, sent_lsn, write_lsn, flush_lsn, replay_lsn,
+    extract(epoch FROM write_lag)::float8, extract(epoch FROM flush_lag)::float8, extract(epoch FROM replay_lag)::float8,
+    sync_state FROM pg_stat_get_wal_senders()";
+
+/// The replication slots.
+pub(super) const SLOTS: &str =
+    "/* dbtriage:slots */ SELECT slot_name::text, slot_type, datoid, active, active_pid,
+    restart_lsn, wal_status, safe_wal_size FROM pg_get_replication_slots()";
+
+/// The walreceiver: one row of NULLs where there is none.
+pub(super) const RECEIVER: &str = "/* dbtriage:walreceiver */ SELECT pid, status, sender_host, sender_port,
+    last_msg_receipt_time, latest_end_lsn FROM pg_stat_get_wal_receiver()";
+
+/// Prepared transactions.
+pub(super) const PREPARED: &str =
+    "/* dbtriage:prepared */ SELECT transaction::text, gid, prepared, ownerid, dbid FROM pg_prepared_xact()";
+
+/// The lock table, less what can never block: granted fast-path locks (a conflicting request moves them to the
+/// main table first) and predicate locks.
+pub(super) fn locks(version_num: u32) -> String {
+    format!("{} WHERE mode <> 'SIReadLock' AND NOT (granted AND fastpath)", lock_rows("locks", version_num))
+}
+
+/// Every lock of the process `$1`, fast-path ones too.
+pub(super) fn locks_of_pid(version_num: u32) -> String {
+    format!("{} WHERE pid = $1", lock_rows("holdings", version_num))
+}
+
+fn lock_rows(name: &str, version_num: u32) -> String {
+    let waitstart = if version_num >= 140_000 { "waitstart" } else { "NULL::timestamptz" };
+    format!(
+        "/* dbtriage:{name} */ SELECT locktype, database, relation, page, tuple, virtualxid, transactionid::text, \
+         classid, objid, objsubid, virtualtransaction, pid, mode, granted, {waitstart} FROM pg_lock_status()"
+    )
+}
+
+/// Names of roles.
+pub(super) const ROLES: &str = "/* dbtriage:roles */ SELECT oid, rolname::text FROM pg_catalog.pg_roles";
+
+/// Names of databases.
+pub(super) const DATABASE_NAMES: &str = "/* dbtriage:databasenames */ SELECT oid, datname::text, datname = current_database() FROM pg_catalog.pg_database";
+
+/// Names of the relations in `$1`, with their schema unless it is `public`.
+pub(super) const RELATIONS: &str = "/* dbtriage:relations */ SELECT c.oid,
+    CASE WHEN n.nspname IN ('public', 'pg_catalog') THEN c.relname ELSE n.nspname || '.' || c.relname END::text
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
+
+/// Version and schema of the extension in this database.
+pub(super) const EXTENSION: &str = "/* dbtriage:extension */ SELECT extversion, quote_ident(nspname::text)
+    FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+    WHERE extname = 'pg_stat_statements'";
+
+/// Loads the name of every role into this session's cache: terminate looks the target's role up, and a session
+/// that never saw that role would hang while `pg_authid` is locked (measured).
+pub(super) const WARM_ROLES: &str =
+    "/* dbtriage:warm */ SELECT count(oid::regrole::text) FROM pg_catalog.pg_roles";
+
+/// Where `pg_stat_statements` lives and which columns it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Extension {
+    /// Version of the extension, which may be older than the server.
+    pub(super) version: String,
+    /// Its schema, quoted.
+    pub(super) schema: String,
+}
+
+impl Extension {
+    fn at_least(&self, minor: u32) -> bool {
+        self.version
+            .split_once('.')
+            .and_then(|(major, rest)| Some((major.parse().ok()?, rest.parse().ok()?)))
+            .is_some_and(|(major, found): (u32, u32)| (major, found) >= (1, minor))
+    }
+
+    /// Counters of every entry, without texts: reading any text reads the whole text file.
+    pub(super) fn counters(&self) -> String {
+        let exec_time = if self.at_least(8) { "total_exec_time" } else { "total_time" };
+        let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
+        let since = if self.at_least(11) { "stats_since" } else { "NULL::timestamptz" };
+        format!(
+            "/* dbtriage:statements */ SELECT userid, dbid, {toplevel}, queryid, calls, {exec_time}, rows, \
+             shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, {since} \
+             FROM {}.pg_stat_statements(false)",
+            self.schema
+        )
+    }
+
+    /// Evictions and the last reset; `None` before version 1.9, which has no such function.
+    pub(super) fn info(&self) -> Option<String> {
+        self.at_least(9).then(|| {
+            format!(
+                "/* dbtriage:statementsinfo */ SELECT dealloc, stats_reset FROM {}.pg_stat_statements_info()",
+                self.schema
+            )
+        })
+    }
+
+    /// Texts of the statements in `$1`.
+    pub(super) fn texts(&self) -> String {
+        let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
+        format!(
+            "/* dbtriage:texts */ SELECT userid, dbid, {toplevel}, queryid, left(query, 4000) \
+             FROM {}.pg_stat_statements(true) WHERE queryid = ANY ($1)",
+            self.schema
+        )
+    }
+}
+
+/// Cancels and terminates, with the guard in the statement that acts. Each answers with one row if the process
+/// exists: what it was at that moment, and whether it was signalled (absent: the guard did not match).
+pub(super) mod act {
+    /// `$1` pid, `$2` backend_start, `$3` query_start: only the statement that was seen is cancelled.
+    pub(in crate::sources::postgres) const CANCEL: &str =
+        "/* dbtriage:cancel */ SELECT backend_start, xact_start, query_start, state,
+        CASE WHEN backend_start = $2 AND query_start IS NOT DISTINCT FROM $3 AND state = 'active'
+        THEN pg_cancel_backend(pid) END FROM pg_stat_get_activity($1)";
+
+    /// `$1` pid, `$2` backend_start, `$3` xact_start: only the transaction that was seen is ended.
+    pub(in crate::sources::postgres) const TERMINATE: &str =
+        "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
+        CASE WHEN backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3
+        THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";
+
+    /// `$1` pid, `$2` backend_start: this session, whatever it runs now.
+    pub(in crate::sources::postgres) const TERMINATE_ANY: &str =
+        "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
+        CASE WHEN backend_start = $2 THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";
+
+    /// What the process `$1` is now; no row once it has gone.
+    pub(in crate::sources::postgres) const OBSERVE: &str =
+        "/* dbtriage:observe */ SELECT backend_start, xact_start, query_start, state,
+        NULL::bool FROM pg_stat_get_activity($1)";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_follow_the_extension_version() {
+        let counters =
+            |version: &str| Extension { version: version.into(), schema: "public".into() }.counters();
+        assert!(counters("1.7").contains("total_time") && !counters("1.7").contains("toplevel"));
+        assert!(counters("1.10").contains("toplevel") && !counters("1.10").contains("stats_since,"));
+        assert!(counters("1.12").contains("stats_since"));
+    }
+}

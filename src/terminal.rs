@@ -1,0 +1,15 @@
+//! The terminal as a device: raw mode and its guard, input as our own types, the clipboard, asking for a password.
+//!
+//! It must not know what is drawn or what a key means.
+
+mod chord;
+mod clipboard;
+mod guard;
+mod input;
+mod password;
+
+pub use chord::{Chord, Key};
+pub use clipboard::copy;
+pub use guard::{Guard, restore};
+pub use input::{Input, Inputs};
+pub use password::ask as ask_password;

@@ -1,0 +1,36 @@
+//! Copying over SSH: inside tmux into its buffer, which passes it on; else by OSC 52, which carries base64 only, so
+//! that no text can act on the terminal.
+
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+
+use crossterm::clipboard::CopyToClipboard;
+use crossterm::execute;
+
+/// The most that is copied: terminals drop longer sequences.
+const BYTES_MAX: usize = 50_000;
+
+/// Copies the text and says where it went.
+pub fn copy(text: &str, inside_tmux: bool) -> io::Result<&'static str> {
+    if text.len() > BYTES_MAX {
+        return Err(io::Error::other(format!("{} bytes are more than a terminal takes", text.len())));
+    }
+    if inside_tmux && to_tmux(text).is_ok_and(|copied| copied) {
+        return Ok("copied to the tmux buffer");
+    }
+    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
+    Ok("copied by the terminal (OSC 52)")
+}
+
+fn to_tmux(text: &str) -> io::Result<bool> {
+    let mut tmux = Command::new("tmux")
+        .args(["load-buffer", "-w", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut input) = tmux.stdin.take() {
+        input.write_all(text.as_bytes())?;
+    }
+    Ok(tmux.wait()?.success())
+}

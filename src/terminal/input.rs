@@ -1,0 +1,81 @@
+//! Events of the terminal as our own types. What is not a key, a paste or a new size is dropped here.
+
+use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use futures::StreamExt as _;
+
+use super::{Chord, Key};
+
+/// What the terminal reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A key was pressed.
+    Key(Chord),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has a new size: columns, rows.
+    Resize(u16, u16),
+}
+
+/// The stream of inputs.
+#[derive(Debug)]
+pub struct Inputs {
+    events: EventStream,
+}
+
+impl Inputs {
+    /// Starts reading.
+    #[expect(clippy::new_without_default, reason = "it takes hold of the terminal, which is no default")]
+    pub fn new() -> Self {
+        Self { events: EventStream::new() }
+    }
+
+    /// The next input; `None` when the terminal is gone.
+    pub async fn next(&mut self) -> Option<Input> {
+        loop {
+            let event = self.events.next().await?.ok()?;
+            if let Some(input) = translate(event) {
+                return Some(input);
+            }
+        }
+    }
+}
+
+fn translate(event: Event) -> Option<Input> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => chord(key).map(Input::Key),
+        Event::Paste(text) => Some(Input::Paste(text)),
+        Event::Resize(columns, rows) => Some(Input::Resize(columns, rows)),
+        Event::Key(_) | Event::Mouse(_) | Event::FocusGained | Event::FocusLost => None,
+    }
+}
+
+fn chord(event: KeyEvent) -> Option<Chord> {
+    let held = |modifier| event.modifiers.contains(modifier);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "media and lock keys mean nothing here")]
+    let (key, shift) = match event.code {
+        KeyCode::Char(c) if held(KeyModifiers::CONTROL) => (Key::Char(c.to_ascii_lowercase()), false),
+        KeyCode::Char(c) => (Key::Char(c), false),
+        KeyCode::BackTab => (Key::Tab, true),
+        KeyCode::F(n) => (Key::F(n), held(KeyModifiers::SHIFT)),
+        code => {
+            let key = match code {
+                KeyCode::Enter => Key::Enter,
+                KeyCode::Esc => Key::Esc,
+                KeyCode::Tab => Key::Tab,
+                KeyCode::Backspace => Key::Backspace,
+                KeyCode::Delete => Key::Delete,
+                KeyCode::Up => Key::Up,
+                KeyCode::Down => Key::Down,
+                KeyCode::Left => Key::Left,
+                KeyCode::Right => Key::Right,
+                KeyCode::Home => Key::Home,
+                KeyCode::End => Key::End,
+                KeyCode::PageUp => Key::PageUp,
+                KeyCode::PageDown => Key::PageDown,
+                _ => return None,
+            };
+            (key, held(KeyModifiers::SHIFT))
+        }
+    };
+    Some(Chord { key, ctrl: held(KeyModifiers::CONTROL), alt: held(KeyModifiers::ALT), shift })
+}

@@ -1,0 +1,271 @@
+//! Everything that is not a pane: identity, vitals, findings, tabs, footer.
+
+use ratatui::layout::Rect;
+use strum::IntoEnumIterator as _;
+
+use super::canvas::{Canvas, row};
+use super::layout::{Class, Layout};
+use super::widgets::trend;
+use crate::app::{App, COMMANDS, Pane, Role, Span, Vital, redis_vital, vitals as app_vitals};
+use crate::engine::{Observer, Severity};
+use crate::format;
+use crate::model::postgres::Server;
+use crate::text;
+
+/// The role and mark of a severity: never colour alone.
+pub(super) const fn mark(severity: Severity) -> (Role, &'static str) {
+    match severity {
+        Severity::Critical => (Role::Critical, "■"),
+        Severity::Warning => (Role::Warning, "▲"),
+        Severity::Notice => (Role::Notice, "·"),
+    }
+}
+
+/// Target, version, role, uptime; at the right: state, mode, time.
+pub(super) fn identity(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
+    let area = layout.identity;
+    let observer = app.pg_observer().or_else(|| app.redis_observer());
+    let name = observer.map_or("no target", |observer| observer.target.name.as_str());
+    let state = state(app, observer, layout.class);
+    let state_width: usize = state.iter().map(|span| text::width(&span.text)).sum();
+    let room = area.width.saturating_sub(u16::try_from(state_width).unwrap_or(u16::MAX).saturating_add(1));
+    let mut spans = vec![Span::new(Role::Title, format!(" {}", shortened(name, layout.class)))];
+    if let Some(tick) = app.pg() {
+        let server: &Server = &tick.sample.server;
+        let role = if server.in_recovery { "standby" } else { "primary" };
+        let up = format::age_at(server.started_at, tick.sample.server_time);
+        let version = &server.version;
+        spans.push(Span::text(match layout.class {
+            Class::Wide | Class::Standard => {
+                format!("  PG {version} {role}  up {up}  as {}", tick.sample.rights.user)
+            }
+            Class::Compact => format!("  PG {version} {role}"),
+            Class::Tiny | Class::TooSmall => format!(" {role}"),
+        }));
+    }
+    canvas.spans(Rect { width: room, ..area }, &spans);
+    canvas.right(area, &state);
+}
+
+/// A socket folder says little and takes much room: on a small screen the database is what matters.
+fn shortened(name: &str, class: Class) -> String {
+    match (class, name.strip_prefix('/').and_then(|path| path.rsplit_once('/'))) {
+        (Class::Compact | Class::Tiny, Some((folder, database))) => {
+            let port = folder.rsplit_once(':').map_or("", |(_, port)| port);
+            format!("socket:{port}/{database}")
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
+    let mut spans = Vec::new();
+    match (observer.and_then(Observer::outage), observer.and_then(Observer::tick)) {
+        (Some(outage), _) => {
+            let since = format::age_at(outage.since, app.now);
+            let next = outage.retry_at.map_or_else(String::new, |at| {
+                let seconds = format::seconds_between(app.now, at);
+                if seconds >= 1.0 {
+                    format!("; trying again in {}", format::age(seconds))
+                } else {
+                    "; trying again".into()
+                }
+            });
+            let next = if matches!(class, Class::Tiny) { String::new() } else { next };
+            spans.push(Span::new(Role::Critical, format!("○ {} for {since}{next} ", outage.kind)));
+        }
+        (None, Some(_)) => {
+            let interval = format::count(app.options.interval.as_secs_f64());
+            spans.push(Span::new(Role::Good, "● "));
+            spans.push(Span::text(format!("live {interval}s ")));
+        }
+        (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
+    }
+    if app.options.read_only {
+        spans.push(Span::new(Role::Warning, " READ ONLY "));
+    } else if !matches!(class, Class::Tiny) {
+        spans.push(Span::new(Role::Dim, " RW "));
+    }
+    if !matches!(class, Class::Tiny) {
+        // The server's clock, so that it agrees with the logs; whole minutes would hide a frozen screen.
+        let clock = app.pg().map_or(app.now, |tick| tick.sample.server_time);
+        spans.push(Span::text(format!(" {} ", format::clock(clock))));
+    }
+    spans
+}
+
+/// The figures, each with its trend where there is room.
+pub(super) fn vitals(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
+    if layout.vitals.is_empty() {
+        return;
+    }
+    let small = matches!(layout.class, Class::Compact | Class::Tiny);
+    let mut all: Vec<(Vital, Option<&Observer>)> =
+        app_vitals(app).into_iter().map(|vital| (vital, app.pg_observer())).collect();
+    all.extend(redis_vital(app).map(|vital| (vital, app.redis_observer())));
+    let trend_width = match layout.class {
+        Class::Wide => 12,
+        Class::Standard => 6,
+        Class::Compact | Class::Tiny | Class::TooSmall => 3,
+    };
+    let gap = if small { 1 } else { 2 };
+    let area = layout.vitals;
+    let mut x = area.x + 1;
+    for (vital, observer) in all {
+        let (role, mark) = vital.severity.map_or((Role::Text, ""), mark);
+        let label = if small { vital.short } else { vital.label };
+        let with_trend = vital
+            .trend
+            .filter(|_| !small || vital.severity.is_some() || matches!(vital.label, "conns" | "blocked"));
+        let trend = with_trend.zip(observer).map(|((metric, scale), observer)| {
+            let series = observer.history().series(metric, trend_width);
+            format!("{:>trend_width$}", trend::inline(&series, scale, canvas.glyphs().ascii))
+        });
+        // Fixed room for each figure, so that nothing to its right moves when it grows.
+        let room = if small { 0 } else { value_room(vital.label) };
+        let spans = [
+            Span::new(Role::Label, format!("{label} ")),
+            Span::new(role, format!("{mark}{:<room$}", vital.value)),
+            Span::new(Role::Dim, trend.unwrap_or_default()),
+        ];
+        let width: usize = spans.iter().map(|span| text::width(&span.text)).sum();
+        if usize::from(area.right().saturating_sub(x)) < width {
+            break;
+        }
+        x += canvas.spans(Rect { x, width: area.right() - x, ..area }, &spans) + gap;
+    }
+}
+
+fn value_room(label: &str) -> usize {
+    match label {
+        "conns" => 8,
+        "idle-tx" => 9,
+        "lag" => 11,
+        "hit" | "redis" | "tps" => 6,
+        _ => 3,
+    }
+}
+
+/// The findings, worst first; the last line says how many more there are.
+pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
+    let area = layout.findings;
+    let all = app.findings();
+    let rows = usize::from(area.height);
+    if all.is_empty() {
+        canvas.spans(area, &[Span::new(Role::Dim, nothing_found(app))]);
+        return;
+    }
+    let first = app.finding.map_or(0, |chosen| chosen.saturating_sub(rows.saturating_sub(1)));
+    for (number, (target, finding)) in all.iter().enumerate().skip(first).take(rows) {
+        let line = row(area, u16::try_from(number - first).unwrap_or_default());
+        let hint = if app.finding == Some(number) {
+            "↵ show ".to_owned()
+        } else if number == first && app.finding.is_none() {
+            format!("{} findings ", app.options.keymap.hint("findings"))
+        } else if number + 1 == first + rows && all.len() > first + rows {
+            format!("+{} more ", all.len() - first - rows)
+        } else {
+            String::new()
+        };
+        let hint_width = u16::try_from(text::width(&hint)).unwrap_or_default();
+        let (role, mark) = mark(finding.severity);
+        let word = match (layout.class, finding.severity) {
+            (Class::Compact | Class::Tiny | Class::TooSmall, _) => "",
+            (Class::Wide | Class::Standard, Severity::Critical) => " CRIT",
+            (Class::Wide | Class::Standard, Severity::Warning) => " WARN",
+            (Class::Wide | Class::Standard, Severity::Notice) => " NOTE",
+        };
+        let several =
+            app.observers.len() > 1 && finding.check != "unreachable" && app.postgres != Some(target.id);
+        let whose = if several { format!("{}: ", target.name) } else { String::new() };
+        let room = Rect { width: line.width.saturating_sub(hint_width + 1), ..line };
+        canvas.spans(
+            room,
+            &[
+                Span::new(role, format!(" {mark}{word} ")),
+                Span::new(role, format!("{whose}{}", finding.summary)),
+            ],
+        );
+        canvas.right(line, &[Span::new(Role::Dim, hint)]);
+        if app.finding == Some(number) {
+            canvas.tint(line, Role::Selected);
+        }
+    }
+}
+
+fn nothing_found(app: &App) -> String {
+    let checks = crate::engine::findings::CHECKS.len();
+    let unknown: usize = app
+        .observers
+        .iter()
+        .filter(|o| o.target.kind == crate::model::Kind::Postgres)
+        .map(|o| o.not_yet().len())
+        .sum();
+    let why = app.observers.iter().flat_map(|observer| observer.not_yet().values()).next();
+    match why.filter(|_| unknown > 0) {
+        Some(why) => format!(" · nothing found by {checks} checks ({unknown} cannot know: {why})"),
+        None => format!(" · nothing found by {checks} checks"),
+    }
+}
+
+/// The tab bar: numbers, titles and the counts that matter.
+pub(super) fn tabs(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
+    if layout.tabs.is_empty() {
+        return;
+    }
+    let mut spans = vec![Span::text(" ")];
+    for pane in Pane::iter() {
+        let role = if pane == app.focus { Role::Selected } else { Role::Text };
+        let title = if layout.class == Class::Tiny && pane != app.focus { "" } else { pane.title() };
+        spans.push(Span::new(role, format!("{} {title}", pane as u8).trim_end().to_owned()));
+        let blocked = app
+            .pg()
+            .and_then(|tick| tick.vitals.blocked)
+            .filter(|blocked| pane == Pane::Locks && *blocked > 0);
+        if let Some(blocked) = blocked {
+            spans.push(Span::new(Role::Critical, format!(" {blocked}")));
+        }
+        spans.push(Span::text("  "));
+    }
+    canvas.spans(layout.tabs, &spans);
+}
+
+/// The filter being typed, else a message, else the keys that work now.
+pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
+    let area = layout.footer;
+    if let Some(input) = &app.typing {
+        let (before, after) = input.value().split_at_checked(byte_of(input)).unwrap_or((input.value(), ""));
+        let under = after.chars().next().map_or_else(|| " ".into(), |c| c.to_string());
+        let rest: String = after.chars().skip(1).collect();
+        let hint = "   ↵ keeps it, a second Esc takes it away";
+        let spans = [
+            Span::new(Role::Key, " / "),
+            Span::text(before.to_owned()),
+            Span::new(Role::Input, under),
+            Span::text(rest),
+            Span::new(Role::Dim, hint),
+        ];
+        canvas.spans(area, &spans);
+        return;
+    }
+    if let Some(toast) = &app.toast {
+        let (role, mark) = mark(toast.severity);
+        canvas.spans(area, &[Span::new(role, format!(" {mark} ")), Span::new(role, toast.text.clone())]);
+        return;
+    }
+    let mut spans = vec![Span::text(" ")];
+    let works =
+        |command: &&crate::app::Command| command.label.is_some() && (command.disabled_reason)(app).is_none();
+    for command in COMMANDS.iter().filter(works) {
+        let key = app.options.keymap.hint(command.name);
+        if !key.is_empty() {
+            spans.push(Span::new(Role::Key, key));
+            spans.push(Span::text(format!(" {}  ", command.label.unwrap_or_default())));
+        }
+    }
+    canvas.spans(area, &spans);
+}
+
+fn byte_of(input: &tui_input::Input) -> usize {
+    input.value().char_indices().nth(input.cursor()).map_or(input.value().len(), |(byte, _)| byte)
+}

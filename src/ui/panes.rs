@@ -1,0 +1,157 @@
+//! The five panes, each a title line and a body.
+
+mod activity;
+mod cache;
+mod locks;
+mod replication;
+mod statements;
+
+use ratatui::layout::Rect;
+
+use super::canvas::{Canvas, below, row};
+use super::layout::Layout;
+use crate::app::{App, Pane, Role, Span};
+use crate::format;
+use crate::model::{Reading, Reason};
+use crate::text;
+
+/// Draws one pane.
+pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, layout: &Layout) {
+    let title = match pane {
+        Pane::Activity => activity::title(app),
+        Pane::Locks => locks::title(app),
+        Pane::Statements => statements::title(app),
+        Pane::Replication => replication::title(app),
+        Pane::Cache => String::new(),
+    };
+    let alone = !layout.tabs.is_empty();
+    let focused = app.focus == pane && app.finding.is_none();
+    title_line(canvas, row(area, 0), pane, &title, focused, alone);
+    stale_note(canvas, row(area, 0), pane, app);
+    let body = below(area, 1);
+    match pane {
+        Pane::Cache => cache::draw(canvas, body, app),
+        Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication => {
+            let Some(tick) = app.pg() else {
+                nothing_yet(canvas, body, app);
+                return;
+            };
+            match pane {
+                Pane::Activity => activity::draw(canvas, body, app, tick),
+                Pane::Locks => locks::draw(canvas, body, app, tick),
+                Pane::Statements => statements::draw(canvas, body, app, tick),
+                Pane::Replication | Pane::Cache => replication::draw(canvas, body, tick),
+            }
+            if app.pg_observer().is_some_and(|observer| observer.outage().is_some()) {
+                canvas.tint(body, Role::Dim);
+            }
+        }
+    }
+}
+
+fn title_line(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, title: &str, focused: bool, alone: bool) {
+    let (line, name) = if focused { (Role::Focus, Role::Focus) } else { (Role::Border, Role::Title) };
+    canvas.rule(area, line);
+    // With a tab bar above, the name stands there already.
+    let own = if alone { String::new() } else { format!("{} {} ", pane as u8, pane.title()) };
+    let text = format!("{own}{title}");
+    if !text.trim().is_empty() {
+        let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+        canvas.text(inner, name, &format!(" {} ", text.trim_end()));
+    }
+}
+
+/// Old data carry their age.
+fn stale_note(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App) {
+    let observer = if pane == Pane::Cache { None } else { app.pg_observer() };
+    let Some((observer, tick)) = observer.and_then(|observer| Some((observer, observer.tick()?))) else {
+        return;
+    };
+    let note = if observer.outage().is_some() {
+        Some(format!("{} old", format::age_at(tick.taken_at, app.now)))
+    } else {
+        let since = tick
+            .postgres()
+            .filter(|_| pane == Pane::Locks)
+            .and_then(|tick| Some((tick, tick.forest.stale_since()?)));
+        since.map(|(tick, since)| {
+            format!("graph {} old, lock manager busy", format::age_at(since, tick.sample.server_time))
+        })
+    };
+    if let Some(note) = note {
+        canvas.right(
+            Rect { width: area.width.saturating_sub(1), ..area },
+            &[Span::new(Role::Warning, format!(" {note} "))],
+        );
+    }
+}
+
+/// Before the first sample: why there is none.
+fn nothing_yet(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
+    match app.pg_observer() {
+        None => paragraph(canvas, area, &[Span::new(Role::Dim, "no PostgreSQL server is watched")]),
+        Some(observer) => match observer.outage() {
+            Some(outage) => reason(canvas, area, &outage.reason, app),
+            None => paragraph(canvas, area, &[Span::new(Role::Dim, "connecting …")]),
+        },
+    }
+}
+
+/// Why a part cannot be read, and what to do.
+fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
+    let used = wrapped(canvas, area, Role::Warning, &reason.text);
+    if let Some(hint) = &reason.hint {
+        let used = used + wrapped(canvas, below(area, used), Role::Text, hint);
+        let copy = app.options.keymap.hint("copy");
+        if hint.contains(';') && !copy.is_empty() {
+            canvas.spans(
+                row(area, used),
+                &[
+                    Span::text("  "),
+                    Span::new(Role::Key, copy),
+                    Span::new(Role::Dim, " copies the statement"),
+                ],
+            );
+        }
+    }
+}
+
+/// Writes a longer text over as many lines as it needs and returns their number.
+fn wrapped(canvas: &mut Canvas<'_>, area: Rect, role: Role, raw: &str) -> u16 {
+    let width = usize::from(area.width.saturating_sub(3)).max(1);
+    let clean = text::line(raw);
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in clean.split(' ') {
+        let fits = lines
+            .last()
+            .is_some_and(|line| line.is_empty() || text::width(line) + 1 + text::width(word) <= width);
+        match lines.last_mut() {
+            Some(line) if fits => {
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(word);
+            }
+            Some(_) | None => lines.push(word.to_owned()),
+        }
+    }
+    let mut used = 0;
+    for line in lines {
+        if used < area.height {
+            canvas.spans(row(area, used), &[Span::text("  "), Span::new(role, line)]);
+            used += 1;
+        }
+    }
+    used
+}
+
+fn paragraph(canvas: &mut Canvas<'_>, area: Rect, spans: &[Span]) {
+    let mut all = vec![Span::text("  ")];
+    all.extend_from_slice(spans);
+    canvas.spans(row(area, 0), &all);
+}
+
+/// The reason of a reading that has none of its value.
+fn unavailable<T>(reading: &Reading<T>) -> Option<&Reason> {
+    reading.reason()
+}

@@ -1,0 +1,65 @@
+//! Pane 3: statements, costliest now first.
+
+use ratatui::layout::Rect;
+
+use super::{paragraph, reason, unavailable};
+use crate::app::{App, Role, RowKey, Span};
+use crate::engine::PgTick;
+use crate::format;
+use crate::ui::canvas::{Canvas, below, row};
+use crate::ui::widgets::table::{self, Row};
+
+pub(super) fn title(app: &App) -> String {
+    let view = &app.statements;
+    let Some(table) = app.pg().and_then(|tick| tick.statements.value()) else { return String::new() };
+    let busy: f64 = table.rows.iter().filter_map(|row| row.exec_ms_per_second).sum::<f64>() / 1000.0;
+    let mut title = table
+        .interval_seconds
+        .map_or_else(|| "rates with the next sample".into(), |_| format!("{} busy", format::count(busy)));
+    if !view.filter_text.is_empty() {
+        title += &format!(" · /{}", view.filter_text);
+    }
+    if view.hidden > 0 {
+        title += &format!(" · {} hidden", view.hidden);
+    }
+    if table.hidden_rows > 0 {
+        title += &format!(" · {} of other roles not visible", table.hidden_rows);
+    }
+    if let Some(evicted) = table.evicted.filter(|evicted| *evicted > 0) {
+        title += &format!(" · {evicted} evictions, raise pg_stat_statements.max");
+    }
+    title
+}
+
+pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick) {
+    if let Some(why) = unavailable(&tick.statements) {
+        reason(canvas, area, why, app);
+        return;
+    }
+    let view = &app.statements;
+    if view.list.rows.is_empty() {
+        paragraph(canvas, area, &[Span::new(Role::Dim, "no statement to show")]);
+        return;
+    }
+    let columns = table::fitting(&app.options.columns.statements, area.width.saturating_sub(1));
+    let Some(statements) = tick.statements.value() else { return };
+    let (body, note) = if area.height > 8 {
+        (Rect { height: area.height - 1, ..area }, row(below(area, area.height - 1), 0))
+    } else {
+        (area, Rect::ZERO)
+    };
+    let rows = view.list.rows.iter().skip(view.list.offset).filter_map(|key| {
+        let RowKey::Statement(wanted) = key else { return None };
+        let entry = statements.rows.iter().find(|row| row.key == *wanted)?;
+        let cells = columns.iter().map(|(column, _)| (column.cell)(entry)).collect();
+        Some(Row { cells, selected: view.list.selected.as_ref() == Some(key), gone: false })
+    });
+    table::draw(canvas, body, &columns, Some((view.sort.column, view.sort.descending)), rows);
+    let before = statements.stats_reset.map_or_else(
+        || "before = average since the counters were reset".to_owned(),
+        |at| format!("before = average since {} (stats reset)", at.strftime("%Y-%m-%d %H:%MZ")),
+    );
+    if !note.is_empty() {
+        paragraph(canvas, note, &[Span::new(Role::Dim, before)]);
+    }
+}

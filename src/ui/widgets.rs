@@ -1,0 +1,4 @@
+//! Pieces that several panes are made of.
+
+pub(super) mod table;
+pub(super) mod trend;

@@ -1,0 +1,138 @@
+//! One PostgreSQL server of the lab.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use tokio_postgres::Config;
+
+use crate::client::Client;
+use crate::engine::Engine;
+use crate::programs::Programs;
+
+/// A PostgreSQL server, running unless a test stopped it.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    /// The TCP port on 127.0.0.1.
+    pub port: u16,
+    /// The directory of its unix socket.
+    pub socket_directory: PathBuf,
+    /// The file it logs to.
+    pub log: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Postgres {
+    /// The keyword string of a connection by the unix socket.
+    pub fn conninfo(&self, user: &str, database: &str) -> String {
+        let directory = self.socket_directory.display();
+        format!("host={directory} port={} user={user} dbname={database}", self.port)
+    }
+
+    /// The URI of a connection by TCP.
+    pub fn uri(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The process id of the postmaster.
+    pub fn postmaster_pid(&self) -> Result<i32> {
+        pid_in(&self.data.join("postmaster.pid"))
+    }
+
+    /// Logs in by the unix socket, under the application name `lab`.
+    pub fn client(&self, user: &str, database: &str) -> Result<Client> {
+        self.client_as(user, database, "lab")
+    }
+
+    /// Logs in by the unix socket under an application name.
+    pub fn client_as(&self, user: &str, database: &str, application: &str) -> Result<Client> {
+        Client::connect(&self.engine, self.config(user, database, application))
+    }
+
+    /// Stops the server; `mode` is `smart`, `fast` or `immediate`.
+    pub fn stop(&self, mode: &str) -> Result<()> {
+        self.pg_ctl(&["-m", mode, "-t", "20", "stop"])
+    }
+
+    /// Starts the server after a stop and waits until it takes connections.
+    pub fn start(&self) -> Result<()> {
+        let log = self.log.display().to_string();
+        self.pg_ctl(&["-l", &log, "-t", "20", "start"])
+    }
+
+    /// Stops the server in mode `fast` and starts it again.
+    pub fn restart(&self) -> Result<()> {
+        self.stop("fast")?;
+        self.start()
+    }
+
+    /// The parameters of a connection by the unix socket.
+    pub(crate) fn config(&self, user: &str, database: &str, application: &str) -> Config {
+        let mut config = Config::new();
+        config.host_path(&self.socket_directory).port(self.port);
+        config.user(user).dbname(database).application_name(application);
+        config
+    }
+
+    /// The parameters of a connection by TCP, as an application on another machine would use.
+    pub(crate) fn tcp_config(&self, user: &str, database: &str, application: &str) -> Config {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(self.port);
+        config.user(user).dbname(database).application_name(application);
+        config
+    }
+
+    /// Runs `pg_ctl` as the servers' account. Its output goes to a file: a pipe would be inherited
+    /// by the server and stay open.
+    fn pg_ctl(&self, arguments: &[&str]) -> Result<()> {
+        let told = self.log.with_extension("pg_ctl");
+        let output =
+            fs::File::create(&told).with_context(|| format!("could not create {}", told.display()))?;
+        let errors = output.try_clone().context("could not share the output of pg_ctl")?;
+        let status = self
+            .programs
+            .command(self.programs.postgres.join("pg_ctl"))
+            .arg("-D")
+            .arg(&self.data)
+            .arg("-w")
+            .args(arguments)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .status()
+            .context("could not run pg_ctl")?;
+        if !status.success() {
+            bail!(
+                "pg_ctl {} on {} failed: {}\n{}\n{}",
+                arguments.join(" "),
+                self.data.display(),
+                status,
+                tail(&told),
+                tail(&self.log)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads the process id in the first line of a file.
+pub(crate) fn pid_in(path: &Path) -> Result<i32> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("could not read {}: is the server running", path.display()))?;
+    let first = text.lines().next().unwrap_or_default();
+    first.trim().parse().with_context(|| format!("{} holds no process id", path.display()))
+}
+
+/// The last lines of a log, for an error message.
+pub(crate) fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.len().saturating_sub(12);
+    lines.get(start..).unwrap_or_default().join("\n")
+}
