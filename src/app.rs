@@ -24,7 +24,7 @@ pub use confirm::{Change, Confirm};
 pub use detail::Detail;
 pub use keymap::Keymap;
 pub use list::{ListState, RowKey};
-pub use locks::{LockRow, advice as lock_advice, listed as listed_locks};
+pub use locks::{LockLine, LockRow, advice as lock_advice, listed as listed_locks};
 pub use table::{Align, Cell, Column, Columns, Role, Span, Value, Width};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
 

@@ -29,9 +29,11 @@ pub fn age_at(then: Timestamp, now: Timestamp) -> String {
     age(seconds_between(then, now))
 }
 
-/// A short time with its unit: `0.3ms`, `41ms`, `8.01s`, `12m03s`.
+/// A short time with its unit: `0.04ms`, `1.3ms`, `41ms`, `8.01s`, `12m03s`.
 pub fn duration_ms(ms: f64) -> String {
-    if ms < 10.0 {
+    if ms < 0.995 {
+        format!("{ms:.2}ms")
+    } else if ms < 9.95 {
         format!("{ms:.1}ms")
     } else if ms < 1000.0 {
         format!("{ms:.0}ms")

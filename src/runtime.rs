@@ -10,7 +10,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -216,10 +215,8 @@ impl Session {
     fn take_inputs(&mut self, first: Input, inputs: &mut Inputs) {
         self.take(Msg::Input(first));
         for _ in 1..KEYS_PER_FRAME {
-            match inputs.next().now_or_never() {
-                Some(Some(input)) => self.take(Msg::Input(input)),
-                Some(None) | None => return,
-            }
+            let Some(input) = inputs.waiting() else { return };
+            self.take(Msg::Input(input));
         }
     }
 

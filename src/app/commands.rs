@@ -97,6 +97,16 @@ pub static COMMANDS: &[Command] = &[
         start_typing
     ),
     command!(
+        "open",
+        None,
+        Look,
+        ["Right", "l"],
+        "show every waiter of a folded queue",
+        only_locks,
+        open_queue
+    ),
+    command!("close", None, Look, ["Left", "h"], "fold the queues again", only_locks, close_queues),
+    command!(
         "group",
         Some("group"),
         Look,
@@ -370,8 +380,31 @@ fn open(app: &mut App) -> Vec<Effect> {
     if app.focus == Pane::Activity && app.activity.open_group() {
         return changed(app);
     }
+    if app.focus == Pane::Locks && open_fold(app) {
+        return Vec::new();
+    }
     app.overlay = Detail::of_selection(app).map(Overlay::Detail);
     Vec::new()
+}
+
+fn open_fold(app: &mut App) -> bool {
+    let observer = app.postgres.and_then(|target| app.observers.get(target.0));
+    let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
+    tick.is_some_and(|tick| app.locks.open_fold(tick))
+}
+
+fn open_queue(app: &mut App) -> Vec<Effect> {
+    open_fold(app);
+    Vec::new()
+}
+
+fn close_queues(app: &mut App) -> Vec<Effect> {
+    app.locks.open.clear();
+    changed(app)
+}
+
+fn only_locks(app: &App) -> Option<String> {
+    (app.focus != Pane::Locks).then(|| "only in Locks (2)".into())
 }
 
 fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
@@ -472,10 +505,7 @@ pub(super) fn selected_session(app: &App) -> Option<&Session> {
             .row(tick, app.activity.list.selected.as_ref()?)
             .filter(|row| !row.departed)
             .map(|row| row.session),
-        Pane::Locks => {
-            let selected = app.locks.list.selected.as_ref()?;
-            locks::listed(&app.locks, tick).into_iter().find(|(key, _)| key == selected)?.1.session
-        }
+        Pane::Locks => locks::selected(&app.locks, tick)?.session,
         Pane::Statements | Pane::Replication | Pane::Cache => None,
     }
 }

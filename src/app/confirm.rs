@@ -322,7 +322,9 @@ impl Confirm {
         // Its own virtual transaction says nothing about it.
         let is_told = |lock: &&Lock| lock.granted && &*lock.tag.locktype != "virtualxid";
         let mut held: Vec<&Lock> = holdings.locks.iter().filter(is_told).collect();
-        held.sort_by_key(|lock| std::cmp::Reverse(strength(&lock.mode)));
+        held.sort_by_cached_key(|lock| {
+            (std::cmp::Reverse(strength(&lock.mode)), describe(&lock.tag, &holdings.names))
+        });
         let name = |lock: &&&Lock| {
             let object = describe(&lock.tag, &holdings.names);
             if &*lock.tag.locktype == "transactionid" { object } else { format!("{} on {object}", lock.mode) }

@@ -60,8 +60,8 @@ impl Detail {
                 )
             }
             RowKey::Statement(_) => statements::find(tick, &self.key).map(|row| statement_sheet(row, tick)),
-            RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Deadlock(_) => lock_sheet(app, tick, &self.key),
-            RowKey::Group(_) => None,
+            RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Deadlock(_) => lock_sheet(app, tick),
+            RowKey::Group(_) | RowKey::Fold(..) => None,
         }
     }
 }
@@ -168,8 +168,8 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
     }
 }
 
-fn lock_sheet(app: &App, tick: &PgTick, key: &RowKey) -> Option<Sheet> {
-    let (_, row) = locks::listed(&app.locks, tick).into_iter().find(|(listed, _)| listed == key)?;
+fn lock_sheet(app: &App, tick: &PgTick) -> Option<Sheet> {
+    let row = locks::selected(&app.locks, tick)?;
     let forest = tick.forest.value()?;
     let fields = vec![
         ("what it is", Span::text(row.node.title())),

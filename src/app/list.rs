@@ -17,6 +17,8 @@ pub enum RowKey {
     Statement(StatementKey),
     /// A group of sessions, by what they have in common.
     Group(String),
+    /// Waiters of one queue folded into a line: the node they stand under, and what they want.
+    Fold(Box<Self>, String),
 }
 
 /// Rows by key, which one is selected, and which one stands at the top.

@@ -1,6 +1,6 @@
 //! Pane 2: the lock forest as rows of a tree.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::activity;
 use super::list::{ListState, RowKey};
@@ -18,6 +18,25 @@ pub struct LocksView {
     pub list: ListState,
     /// The text filter as typed.
     pub filter_text: String,
+    /// Queues that have been opened, by the key of their fold.
+    pub open: BTreeSet<RowKey>,
+}
+
+/// Waiters of one queue that are shown before the rest is folded into a line with a count.
+const QUEUE_SHOWN: usize = 3;
+
+/// A line of the tree.
+#[derive(Debug, Clone)]
+pub enum LockLine<'a> {
+    /// A node.
+    Node(LockRow<'a>),
+    /// Waiters of one queue that are not shown one by one.
+    Fold {
+        /// Its place in the tree, as for a node.
+        guides: Vec<bool>,
+        /// How many they are, what they want, and the longest of their waits.
+        text: String,
+    },
 }
 
 /// A node and its place in the tree.
@@ -31,30 +50,70 @@ pub struct LockRow<'a> {
     pub session: Option<&'a Session>,
 }
 
-/// The forest in the order of the screen.
-pub(super) fn rows(tick: &PgTick) -> Vec<LockRow<'_>> {
-    let mut rows = Vec::new();
+/// The forest in the order of the screen, each line with its key.
+fn lines<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
+    let mut walk = Walk { view, tick, lines: Vec::new(), guides: Vec::new() };
     if let Some(forest) = tick.forest.value() {
         for root in forest.roots() {
-            push(&mut rows, forest, root, tick, &mut Vec::new());
+            walk.node(forest, root);
         }
     }
-    rows
+    walk.lines
 }
 
-fn push<'a>(
-    rows: &mut Vec<LockRow<'a>>,
-    forest: &'a Forest,
-    node: &'a Node,
+struct Walk<'v, 'a> {
+    view: &'v LocksView,
     tick: &'a PgTick,
-    guides: &mut Vec<bool>,
-) {
-    rows.push(LockRow { node, guides: guides.clone(), session: node.pid.and_then(|pid| session(tick, pid)) });
-    let mut children = forest.children(node).peekable();
-    while let Some(child) = children.next() {
-        guides.push(children.peek().is_none());
-        push(rows, forest, child, tick, guides);
-        guides.pop();
+    lines: Vec<(RowKey, LockLine<'a>)>,
+    guides: Vec<bool>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn node(&mut self, forest: &'a Forest, node: &'a Node) {
+        let row = LockRow {
+            node,
+            guides: self.guides.clone(),
+            session: node.pid.and_then(|pid| session(self.tick, pid)),
+        };
+        let own = key(&row);
+        self.lines.push((own.clone(), LockLine::Node(row)));
+        // Waiters without anybody under them that stand in one queue for one thing; the others are always shown.
+        let mut queues: BTreeMap<String, Vec<&'a Node>> = BTreeMap::new();
+        let mut shown: Vec<&'a Node> = Vec::new();
+        for child in forest.children(node) {
+            match &child.waits_for {
+                Some(wait) if forest.children(child).next().is_none() => {
+                    queues.entry(format!("{} on {}", wait.mode, wait.object)).or_default().push(child);
+                }
+                Some(_) | None => shown.push(child),
+            }
+        }
+        let mut folds = Vec::new();
+        for (queue, waiters) in queues {
+            let fold = RowKey::Fold(Box::new(own.clone()), queue.clone());
+            let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || self.view.open.contains(&fold);
+            let taken = if one_by_one { waiters.len() } else { QUEUE_SHOWN };
+            shown.extend(waiters.iter().take(taken));
+            if let Some(first) = waiters.get(taken) {
+                let longest = format::age(first.wait_seconds.unwrap_or_default());
+                folds.push((
+                    fold,
+                    format!("… {} more want {queue}, longest {longest}", waiters.len() - taken),
+                ));
+            }
+        }
+        let count = shown.len() + folds.len();
+        for (place, child) in shown.into_iter().enumerate() {
+            self.guides.push(place + 1 == count);
+            self.node(forest, child);
+            self.guides.pop();
+        }
+        let first = count - folds.len();
+        for (place, (fold, text)) in folds.into_iter().enumerate() {
+            let mut guides = self.guides.clone();
+            guides.push(first + place + 1 == count);
+            self.lines.push((fold, LockLine::Fold { guides, text }));
+        }
     }
 }
 
@@ -151,16 +210,30 @@ impl LocksView {
     /// Lists the rows anew.
     pub(super) fn refresh(&mut self, tick: &PgTick) {
         let filter = Filter::parse(&self.filter_text);
-        let all = rows(tick);
-        // A root is never hidden: without it the waiters below make no sense.
-        let passes = |row: &&LockRow<'_>| {
-            row.guides.is_empty() || filter.is_empty() || filter.passes(&row.searched(tick))
+        let passes = |line: &LockLine<'_>| match line {
+            // A root is never hidden: without it the waiters below make no sense.
+            LockLine::Node(row) => {
+                row.guides.is_empty() || filter.is_empty() || filter.passes(&row.searched(tick))
+            }
+            LockLine::Fold { .. } => filter.is_empty(),
         };
-        self.list.set_rows(all.iter().filter(passes).map(key).collect());
+        let rows =
+            lines(self, tick).into_iter().filter(|(_, line)| passes(line)).map(|(key, _)| key).collect();
+        self.list.set_rows(rows);
     }
 
     pub(super) fn show_all(&mut self) {
         self.filter_text.clear();
+    }
+
+    /// Opens the selected fold; the first of those that were hidden is selected.
+    pub(super) fn open_fold(&mut self, tick: &PgTick) -> bool {
+        let Some(fold @ RowKey::Fold(..)) = self.list.selected.clone() else { return false };
+        let place = self.list.position();
+        self.open.insert(fold);
+        self.refresh(tick);
+        self.list.selected = place.and_then(|place| self.list.rows.get(place)).cloned();
+        true
     }
 
     pub(super) fn select_root(&mut self, pid: i32) {
@@ -168,35 +241,40 @@ impl LocksView {
             RowKey::Session(id) => id.pid == pid,
             RowKey::Pid(other) => *other == pid,
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
-            RowKey::Statement(_) | RowKey::Group(_) => false,
+            RowKey::Statement(_) | RowKey::Group(_) | RowKey::Fold(..) => false,
         });
         self.list.selected = found.or(self.list.rows.first()).cloned();
     }
 }
 
-/// The rows that the view lists, each with its key.
-pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockRow<'a>)> {
+/// The lines that the view lists, each with its key.
+pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
     let wanted: BTreeSet<&RowKey> = view.list.rows.iter().collect();
-    rows(tick).into_iter().map(|row| (key(&row), row)).filter(|(key, _)| wanted.contains(key)).collect()
+    lines(view, tick).into_iter().filter(|(key, _)| wanted.contains(key)).collect()
+}
+
+/// The selected node.
+pub(super) fn selected<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow<'a>> {
+    let wanted = view.list.selected.as_ref()?;
+    lines(view, tick).into_iter().find(|(key, _)| key == wanted).and_then(|(_, line)| match line {
+        LockLine::Node(row) => Some(row),
+        LockLine::Fold { .. } => None,
+    })
 }
 
 /// The advice for the selected node: for a root the engine's, for a waiter what its own end would bring.
-pub fn advice(view: &LocksView, tick: &PgTick) -> Vec<String> {
-    let Some(forest) = tick.forest.value() else { return Vec::new() };
-    let listed = listed(view, tick);
-    let Some((_, row)) = listed.iter().find(|(key, _)| Some(key) == view.list.selected.as_ref()) else {
-        return Vec::new();
-    };
+pub fn advice(view: &LocksView, tick: &PgTick) -> Option<String> {
+    let forest = tick.forest.value()?;
+    let row = selected(view, tick)?;
     if row.guides.is_empty() {
-        return vec![forest.advice(row.node).reason];
+        return Some(forest.advice(row.node).reason);
     }
     let pid = row.name();
-    let behind = match row.node.behind {
+    Some(match row.node.behind {
         0 => format!("nobody waits behind {pid}: ending it helps only itself"),
         behind => format!(
             "cancel {pid} frees {} now, {behind} behind; its statement fails, the root stays",
             row.node.frees_now
         ),
-    };
-    vec![behind]
+    })
 }

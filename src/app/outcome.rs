@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::confirm::Confirm;
 use crate::engine::{PgTick, Severity, Tick};
-use crate::format::counted;
+use crate::format::{counted, duration_ms};
 use crate::model::TargetId;
 use crate::model::action::{Action, ActionReply, Outcome, Seen};
 use crate::model::postgres::{SessionId, State};
@@ -82,7 +82,7 @@ fn is_fresh(tick: &Tick) -> bool {
 impl Watched {
     fn sentence(&self, outcome: &Outcome, later: Option<&PgTick>) -> (Severity, String) {
         let SessionId { pid, backend_start } = self.action.session();
-        let who = if self.name.is_empty() { pid.to_string() } else { format!("{pid} ({})", self.name) };
+        let who = if self.name.is_empty() { pid.to_string() } else { format!("{pid} {}", self.name) };
         let verb = if self.action.is_cancel() { "cancel" } else { "terminate" };
         match &outcome.reply {
             Err(reason) => (Severity::Critical, format!("{verb} {who}: {reason}")),
@@ -105,7 +105,11 @@ impl Watched {
             Ok(ActionReply::Signalled) => match outcome.effect_after_seconds {
                 Some(seconds) => (
                     Severity::Notice,
-                    format!("terminated {who}: gone after {seconds:.1}s{}", self.freed(later)),
+                    format!(
+                        "terminated {who}: gone after {}{}",
+                        duration_ms(seconds * 1000.0),
+                        self.freed(later)
+                    ),
                 ),
                 None => (
                     Severity::Warning,
@@ -119,7 +123,7 @@ impl Watched {
         let Some(seconds) = outcome.effect_after_seconds else {
             return (Severity::Warning, format!("{who}: cancel sent, no effect yet; K terminates it"));
         };
-        let ended = format!("cancelled {who}: statement ended after {seconds:.1}s");
+        let ended = format!("cancelled {who}: statement ended after {}", duration_ms(seconds * 1000.0));
         let in_transaction =
             outcome.seen.is_some_and(|seen| seen.state.is_some_and(State::is_idle_in_transaction));
         if !in_transaction {

@@ -50,12 +50,12 @@ const SLOW_MEAN_MS: f64 = 100.0;
 
 /// Every column, in the default order.
 pub(super) const COLUMNS: &[StatementColumn] = &[
-    column("time", "time/s", 6, 1, |row| {
+    column("time", "time/s", 7, 1, |row| {
         Value::known(row.exec_ms_per_second, |ms| Value::Count(ms / 1000.0)).into()
     }),
     column("share", "share", 6, 5, |row| Value::some(row.share, Value::Share).into()),
-    column("calls", "calls/s", 7, 1, |row| Value::known(row.calls_per_second, Value::Count).into()),
-    column("mean", "mean now", 8, 1, |row| Value::some(row.mean_ms, Value::DurationMs).into()),
+    column("calls", "calls/s", 8, 1, |row| Value::known(row.calls_per_second, Value::Count).into()),
+    column("mean", "mean now", 9, 1, |row| Value::some(row.mean_ms, Value::DurationMs).into()),
     column("before", "before", 8, 3, |row| {
         Value::some(
             row.mean_ms_before.or(row.mean_ms_since_reset.filter(|_| row.calls_per_second.is_none())),
@@ -63,7 +63,7 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
         )
         .into()
     }),
-    column("slower", "slower", 6, 2, |row| {
+    column("slower", "slower", 7, 2, |row| {
         let marked = row.slowdown.is_some_and(|factor| SLOWDOWN_MARKED <= factor)
             && row.mean_ms.is_some_and(|ms| SLOW_MEAN_MS <= ms);
         Cell {

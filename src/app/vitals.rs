@@ -44,7 +44,7 @@ pub fn vitals(app: &App) -> Vec<Vital> {
         severity: None,
     };
     let idle = match (vitals.idle_in_transaction, vitals.longest_idle_in_transaction_seconds) {
-        (Some(n), Some(seconds)) if n > 0 => format!("{n} {}", age(seconds)),
+        (Some(n), Some(seconds)) if n > 0 => format!("{n}·{}", age(seconds)),
         (n, _) => number(n),
     };
     let connections = format!("{}/{}", number(vitals.connections), tick.sample.server.usable_connections);

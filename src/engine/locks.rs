@@ -295,7 +295,12 @@ impl Node {
             (NodeKind::Session, RootSituation::IdleInTransaction) => advise(
                 AdvisedAction::Terminate,
                 self.pid,
-                format!("terminate {} frees {} now; its open transaction rolls back", self.pid_text(), self.frees_now),
+                format!(
+                    "terminate {} frees {} now, {} behind; its open transaction rolls back",
+                    self.pid_text(),
+                    self.frees_now,
+                    self.behind
+                ),
             ),
             (NodeKind::Session, RootSituation::Active) => match waiting_ddl {
                 Some(ddl) => advise(

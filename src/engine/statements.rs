@@ -3,7 +3,7 @@
 //! Entries are told apart by (userid, dbid, toplevel, queryid). One that is new began at zero, so its value is its
 //! growth; one that went down was evicted or reset, and its value is the part of the growth that is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use super::Baseline;
 use super::rates::{float, ratio};
 use crate::format::seconds_between;
 use crate::model::Reading;
-use crate::model::postgres::{Sample, Statement, StatementKey, Statements};
+use crate::model::postgres::{Oid, Sample, Statement, StatementKey, Statements};
 
 /// All statements of one reading, costliest now first.
 #[derive(Debug, Clone)]
@@ -62,10 +62,15 @@ pub struct StatementRow {
     pub query: Option<Arc<str>>,
 }
 
+type Texts = BTreeMap<StatementKey, Arc<str>>;
+type Own = BTreeSet<(Oid, i64)>;
+
 /// The reading that the next one is compared with.
 #[derive(Debug, Default)]
 pub struct StatementBaseline {
     before: Option<Arc<Statements>>,
+    /// What our own sessions were seen to run, by role and statement.
+    own: BTreeSet<(Oid, i64)>,
     table: Option<(Timestamp, usize, Arc<StatementTable>)>,
 }
 
@@ -74,10 +79,16 @@ impl StatementBaseline {
     pub fn derive(&mut self, sample: &Sample, baseline: Baseline) -> Reading<Arc<StatementTable>> {
         let Some(now) = sample.statements.value() else {
             *self = Self::default();
-            return sample
-                .statements
-                .map(|_| Arc::new(table(None, &Statements::empty(sample.server_time), &BTreeMap::new())));
+            return sample.statements.map(|_| {
+                Arc::new(table(
+                    None,
+                    &Statements::empty(sample.server_time),
+                    &BTreeMap::new(),
+                    &BTreeSet::new(),
+                ))
+            });
         };
+        self.note_own(sample);
         let texts = &sample.statement_texts;
         if let Some((read_at, known_texts, table)) = &self.table
             && *read_at == now.read_at
@@ -87,14 +98,20 @@ impl StatementBaseline {
         }
         let compared = match &self.table {
             // Only texts have come since: the rates still span the reading before.
-            Some((read_at, _, old)) if *read_at == now.read_at => Arc::new(with_texts(old, texts)),
-            Some(_) | None => Arc::new(table(self.before.as_deref(), now, texts)),
+            Some((read_at, _, old)) if *read_at == now.read_at => Arc::new(with_texts(old, texts, &self.own)),
+            Some(_) | None => Arc::new(table(self.before.as_deref(), now, texts, &self.own)),
         };
         self.table = Some((now.read_at, texts.len(), Arc::clone(&compared)));
         if baseline == Baseline::Previous || self.before.is_none() {
             self.before = Some(Arc::clone(now));
         }
         sample.statements.map(|_| compared)
+    }
+
+    fn note_own(&mut self, sample: &Sample) {
+        let sessions = sample.sessions.value().into_iter().flatten();
+        let own = sessions.filter(|session| sample.server.own_pids.contains(&session.id.pid));
+        self.own.extend(own.filter_map(|session| Some((session.usesysid?, session.query_id?))));
     }
 }
 
@@ -112,20 +129,16 @@ impl Statements {
     }
 }
 
-fn with_texts(table: &StatementTable, texts: &BTreeMap<StatementKey, Arc<str>>) -> StatementTable {
+fn with_texts(table: &StatementTable, texts: &Texts, own: &Own) -> StatementTable {
     let mut table = table.clone();
     for row in &mut table.rows {
         row.query = row.query.take().or_else(|| texts.get(&row.key).cloned());
     }
-    table.rows.retain(|row| !is_ours(row));
+    table.rows.retain(|row| !is_ours(row, own));
     table
 }
 
-fn table(
-    before: Option<&Statements>,
-    now: &Statements,
-    texts: &BTreeMap<StatementKey, Arc<str>>,
-) -> StatementTable {
+fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own) -> StatementTable {
     let seconds = before.map(|before| seconds_between(before.read_at, now.read_at)).filter(|s| *s > 0.0);
     let earlier: BTreeMap<StatementKey, &Statement> =
         before.map(|before| before.rows.iter().map(|row| (row.key, row)).collect()).unwrap_or_default();
@@ -133,7 +146,7 @@ fn table(
         .rows
         .iter()
         .map(|row| statement_row(row, earlier.get(&row.key).copied(), seconds, texts.get(&row.key).cloned()))
-        .filter(|row| !is_ours(row))
+        .filter(|row| !is_ours(row, own))
         .collect();
     let total: f64 = rows.iter().filter_map(|row| row.exec_ms_per_second).sum();
     for row in &mut rows {
@@ -151,9 +164,13 @@ fn table(
     }
 }
 
-/// Our own readings are in there too; they would only distract.
-fn is_ours(row: &StatementRow) -> bool {
-    row.query.as_deref().is_some_and(|text| text.starts_with("/* dbtriage:"))
+/// Our own readings are in there too; they would only distract. Most are known by their mark, the newest by what
+/// our sessions ran.
+fn is_ours(row: &StatementRow, own: &Own) -> bool {
+    row.query.as_deref().map_or_else(
+        || own.contains(&(row.key.userid, row.key.queryid)),
+        |text| text.starts_with("/* dbtriage:"),
+    )
 }
 
 fn statement_row(
@@ -219,7 +236,7 @@ mod tests {
     fn growth_is_told_from_history() {
         let before = reading(0, vec![statement(1, 100, 4100.0), statement(2, 50, 10.0)]);
         let now = reading(2, vec![statement(1, 108, 68_100.0), statement(2, 20, 5.0), statement(3, 4, 8.0)]);
-        let table = table(Some(&before), &now, &BTreeMap::new());
+        let table = table(Some(&before), &now, &BTreeMap::new(), &BTreeSet::new());
         let slow = &table.rows[0];
         assert_eq!(slow.key.queryid, 1);
         assert_eq!(slow.calls_per_second, Some(4.0));
@@ -236,7 +253,8 @@ mod tests {
 
     #[test]
     fn the_first_reading_has_no_rates() {
-        let table = table(None, &reading(0, vec![statement(1, 100, 4100.0)]), &BTreeMap::new());
+        let table =
+            table(None, &reading(0, vec![statement(1, 100, 4100.0)]), &BTreeMap::new(), &BTreeSet::new());
         assert_eq!(table.interval_seconds, None);
         assert_eq!((table.rows[0].calls_per_second, table.rows[0].mean_ms_since_reset), (None, Some(41.0)));
     }

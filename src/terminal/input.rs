@@ -1,7 +1,7 @@
 //! Events of the terminal as our own types. What is not a key, a paste or a new size is dropped here.
 
-use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use futures::StreamExt as _;
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::sync::mpsc;
 
 use super::{Chord, Key};
 
@@ -16,27 +16,38 @@ pub enum Input {
     Resize(u16, u16),
 }
 
-/// The stream of inputs.
+/// The stream of inputs, read by a thread of its own: a terminal can only be waited for by blocking.
 #[derive(Debug)]
 pub struct Inputs {
-    events: EventStream,
+    receiver: mpsc::Receiver<Input>,
 }
+
+/// Inputs that may wait; a paste is one of them.
+const WAITING_MAX: usize = 1024;
 
 impl Inputs {
     /// Starts reading.
     #[expect(clippy::new_without_default, reason = "it takes hold of the terminal, which is no default")]
     pub fn new() -> Self {
-        Self { events: EventStream::new() }
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        std::thread::spawn(move || {
+            while let Ok(event) = crossterm::event::read() {
+                if translate(event).is_some_and(|input| sender.blocking_send(input).is_err()) {
+                    return;
+                }
+            }
+        });
+        Self { receiver }
     }
 
     /// The next input; `None` when the terminal is gone.
     pub async fn next(&mut self) -> Option<Input> {
-        loop {
-            let event = self.events.next().await?.ok()?;
-            if let Some(input) = translate(event) {
-                return Some(input);
-            }
-        }
+        self.receiver.recv().await
+    }
+
+    /// An input that is there already.
+    pub fn waiting(&mut self) -> Option<Input> {
+        self.receiver.try_recv().ok()
     }
 }
 

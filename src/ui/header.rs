@@ -6,7 +6,7 @@ use strum::IntoEnumIterator as _;
 use super::canvas::{Canvas, row};
 use super::layout::{Class, Layout};
 use super::widgets::trend;
-use crate::app::{App, COMMANDS, Pane, Role, Span, Vital, redis_vital, vitals as app_vitals};
+use crate::app::{App, COMMANDS, Group, Pane, Role, Span, Vital, redis_vital, vitals as app_vitals};
 use crate::engine::{Observer, Severity};
 use crate::format;
 use crate::model::postgres::Server;
@@ -161,7 +161,8 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
         let hint = if app.finding == Some(number) {
             "↵ show ".to_owned()
         } else if number == first && app.finding.is_none() {
-            format!("{} findings ", app.options.keymap.hint("findings"))
+            let word = if matches!(layout.class, Class::Wide | Class::Standard) { " findings" } else { "" };
+            format!("{}{word} ", app.options.keymap.hint("findings"))
         } else if number + 1 == first + rows && all.len() > first + rows {
             format!("+{} more ", all.len() - first - rows)
         } else {
@@ -253,17 +254,28 @@ pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
         canvas.spans(area, &[Span::new(role, format!(" {mark} ")), Span::new(role, toast.text.clone())]);
         return;
     }
-    let mut spans = vec![Span::text(" ")];
     let works =
         |command: &&crate::app::Command| command.label.is_some() && (command.disabled_reason)(app).is_none();
-    for command in COMMANDS.iter().filter(works) {
+    let keys = |command: &crate::app::Command| {
         let key = app.options.keymap.hint(command.name);
-        if !key.is_empty() {
-            spans.push(Span::new(Role::Key, key));
-            spans.push(Span::text(format!(" {}  ", command.label.unwrap_or_default())));
+        [Span::new(Role::Key, key), Span::text(format!(" {}  ", command.label.unwrap_or_default()))]
+    };
+    let bound = |command: &&crate::app::Command| !app.options.keymap.hint(command.name).is_empty();
+    let (always, now): (Vec<_>, Vec<_>) =
+        COMMANDS.iter().filter(works).filter(bound).partition(|command| command.group == Group::Program);
+    let right: Vec<Span> = always.into_iter().flat_map(keys).collect();
+    let used = canvas.right(area, &right);
+    let mut left = Rect { x: area.x + 1, width: area.width.saturating_sub(used + 1), ..area };
+    for command in now {
+        let spans = keys(command);
+        let width: usize = spans.iter().map(|span| text::width(&span.text)).sum();
+        // A key without its word would be a riddle: what does not fit whole is left to the help.
+        if usize::from(left.width) < width {
+            break;
         }
+        let used = canvas.spans(left, &spans);
+        left = Rect { x: left.x + used, width: left.width - used, ..left };
     }
-    canvas.spans(area, &spans);
 }
 
 fn byte_of(input: &tui_input::Input) -> usize {

@@ -119,7 +119,7 @@ async fn open(
     });
     let client = Arc::new(client);
     let mut opened = Connection { client, pid: 0, major_num, driver };
-    opened.client.batch_execute(&set_up(major_num)).await.map_err(|e| driver_error(&e))?;
+    opened.client.query_typed(&set_up(major_num), &[]).await.map_err(|e| driver_error(&e))?;
     let row = opened
         .client
         .query_typed_one("/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery()", &[])
@@ -180,14 +180,24 @@ fn driver_config(settings: &Settings, endpoint: &Endpoint) -> Config {
     config
 }
 
-/// Every session of ours is bounded, harmless and not bothered by the server's own limits for idle sessions.
+/// Every session of ours is bounded, harmless and not bothered by the server's own limits for idle sessions. One
+/// statement with our mark, so that it can be told from the application's in `pg_stat_statements`.
 fn set_up(major_num: u32) -> String {
-    let idle = if major_num >= 140_000 { "SET idle_session_timeout = 0; " } else { "" };
-    format!(
-        "/* dbtriage:setup */ SET statement_timeout = '3s'; SET lock_timeout = '200ms'; \
-         SET search_path = pg_catalog; SET jit = off; SET max_parallel_workers_per_gather = 0; \
-         SET default_transaction_read_only = on; SET idle_in_transaction_session_timeout = '10s'; {idle}"
-    )
+    let settings = [
+        ("statement_timeout", "3s"),
+        ("lock_timeout", "200ms"),
+        ("search_path", "pg_catalog"),
+        ("jit", "off"),
+        ("max_parallel_workers_per_gather", "0"),
+        ("default_transaction_read_only", "on"),
+        ("idle_in_transaction_session_timeout", "10s"),
+    ];
+    let idle = (major_num >= 140_000).then_some(("idle_session_timeout", "0"));
+    let calls = settings
+        .into_iter()
+        .chain(idle)
+        .map(|(name, value)| format!("set_config('{name}', '{value}', false)"));
+    format!("/* dbtriage:setup */ SELECT {}", calls.collect::<Vec<_>>().join(", "))
 }
 
 /// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.

@@ -219,6 +219,14 @@ impl Reader<'_> {
             // Locked or lost: what was known before stands.
             Err(_) => None,
         };
+        let first_time = !self.catalog.borrow().ready;
+        if let (true, Some(Ok(extension))) = (first_time, &extension) {
+            // Once before the counters are first read, so that the statement is in them and its text is known.
+            drop(self.connection.client.query_typed(&extension.counters(), &[]).await);
+            if let Some(info) = extension.info() {
+                drop(self.connection.client.query_typed(&info, &[]).await);
+            }
+        }
         self.catalog.send_modify(|it| {
             it.names = Arc::new(names);
             it.extension = extension.or_else(|| it.extension.take());

@@ -133,6 +133,8 @@ impl Sampler {
     async fn sample_over(&mut self, connection: &Connection, backoff: &mut Backoff) -> Lost {
         self.probe = None;
         self.statements.due = None;
+        // The first names come from another connection, opened at the same moment.
+        drop(timeout(NAMES_LIMIT, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
         let mut late: Option<JoinHandle<Result<Batch, Error>>> = None;
         let mut next = Instant::now();
         loop {
@@ -209,9 +211,6 @@ impl Sampler {
         self.failing_since = None;
         if let Some(probe) = batch.probe {
             self.probe = Some(probe);
-            // The first names come from another connection, opened at the same moment.
-            let wait = self.wires.catalog.wait_for(|catalog| catalog.ready);
-            drop(timeout(NAMES_LIMIT, wait).await);
         }
         let Some(probe) = self.probe.clone() else { return Ok(()) };
         let server = self.server(&probe.server, &batch.clock);

@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{paragraph, reason, unavailable};
-use crate::app::{App, LockRow, Role, Span, listed_locks, lock_advice};
+use crate::app::{App, LockLine, LockRow, Role, Span, listed_locks, lock_advice};
 use crate::engine::PgTick;
 use crate::format;
 use crate::text;
@@ -54,16 +54,26 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     let shown = rows.iter().skip(app.locks.list.offset).take(usize::from(body.height.saturating_sub(1)));
     for (number, (key, entry)) in shown.enumerate() {
         let line = row(below(body, 1), u16::try_from(number).unwrap_or(u16::MAX));
-        node(canvas, line, entry, tick);
+        match entry {
+            LockLine::Node(entry) => node(canvas, line, entry, tick),
+            LockLine::Fold { guides: levels, text } => {
+                let spans = [
+                    Span::text(" "),
+                    Span::new(Role::Border, guides(levels)),
+                    Span::new(Role::Dim, text.clone()),
+                ];
+                canvas.spans(line, &spans);
+            }
+        }
         if app.locks.list.selected.as_ref() == Some(key) {
             canvas.text(Rect { width: 1, ..line }, Role::Focus, ">");
             canvas.tint(line, Role::Selected);
         }
     }
-    for advice in lock_advice(&app.locks, tick).iter().take(1) {
+    if let Some(advice) = lock_advice(&app.locks, tick) {
         canvas.spans(
             row(area, area.height.saturating_sub(1)),
-            &[Span::new(Role::Label, " what helps: "), Span::text(advice.clone())],
+            &[Span::new(Role::Label, " what helps: "), Span::text(advice)],
         );
     }
 }
