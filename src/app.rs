@@ -359,7 +359,7 @@ impl App {
             .map(|t| t.id)
             .collect();
         let place = ids.iter().position(|id| Some(*id) == self.postgres).map_or(0, |place| place + 1);
-        self.show_target(ids.get(place).or(ids.first()).copied());
+        self.show_target(ids.get(place).or_else(|| ids.first()).copied());
     }
 
     fn show_target(&mut self, target: Option<TargetId>) {

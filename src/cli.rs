@@ -102,7 +102,7 @@ pub struct SnapshotArgs {
 
 /// Options of `config`: one of them, else `--show`.
 #[derive(Debug, Clone, Args)]
-#[group(multiple = false)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ConfigArgs {
     /// Print a commented file with every default
     #[arg(long)]

@@ -157,7 +157,7 @@ fn interval(connection: &ConnectionArgs, file: &File) -> Result<Duration, Config
         Ok(_) | Err(_) => text.parse::<SignedDuration>().map_err(|_| wrong())?,
     };
     let interval = Duration::try_from(seconds).map_err(|_| wrong())?;
-    let allowed = Duration::from_millis(500)..=Duration::from_mins(1);
+    let allowed = Duration::from_millis(500)..=Duration::from_secs(60);
     if allowed.contains(&interval) { Ok(interval) } else { Err(wrong()) }
 }
 

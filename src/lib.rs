@@ -92,7 +92,11 @@ fn run(cli: &Cli, environment: &Environment) -> Result<ExitCode, Failure> {
         }
         Some(Command::Keys { format }) => print(&keys(*format)),
         Some(Command::Themes) => print(
-            &config::theme_names(environment).iter().map(|name| format!("{name}\n")).collect::<String>(),
+            &(config::theme_names(environment).join(
+                "
+",
+            ) + "
+"),
         ),
     }
 }

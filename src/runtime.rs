@@ -223,7 +223,7 @@ impl Session {
     /// Until something on the screen changes by itself: a toast ends, or the age of an outage grows.
     fn wake_in(&self) -> Duration {
         let failing = self.app.observers.iter().any(|observer| observer.outage().is_some());
-        let heartbeat = if failing { Duration::from_secs(1) } else { Duration::from_hours(1) };
+        let heartbeat = if failing { Duration::from_secs(1) } else { Duration::from_secs(3600) };
         let toast = self.app.next_change().and_then(|at| Duration::try_from(at.duration_since(now())).ok());
         toast.map_or(heartbeat, |toast| toast.max(Duration::from_millis(10)).min(heartbeat))
     }

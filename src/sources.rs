@@ -2,6 +2,8 @@
 //!
 //! Speaks only `model` to the floors above. It must not know what a sample means or how it is shown.
 
+#![expect(clippy::disallowed_methods, reason = "sources read a clock: deadlines, back-off, stamps")]
+
 pub mod postgres;
 pub mod redis;
 

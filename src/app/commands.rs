@@ -349,21 +349,27 @@ fn changed(app: &mut App) -> Vec<Effect> {
 }
 
 fn back(app: &mut App) -> Vec<Effect> {
-    if app.finding.take().is_some() {
-    } else if app.toast.take().is_some() {
-    } else if app.focus == Pane::Activity && app.activity.only.take().is_some() {
-    } else if app.focus == Pane::Activity && !app.activity.filter_text.is_empty() {
-        app.activity.filter_text.clear();
-    } else if app.focus == Pane::Locks && !app.locks.filter_text.is_empty() {
-        app.locks.filter_text.clear();
-    } else if app.focus == Pane::Statements && !app.statements.filter_text.is_empty() {
-        app.statements.filter_text.clear();
-    } else if app.focus == Pane::Activity && app.activity.group_by.is_some() {
-        app.activity.group(None);
-    } else {
+    let went_back = app.finding.take().is_some() || app.toast.take().is_some() || narrowed_less(app);
+    if !went_back {
         app.zoomed = false;
     }
     changed(app)
+}
+
+/// Takes away what narrows the focused list most; false when nothing does.
+fn narrowed_less(app: &mut App) -> bool {
+    if app.focus == Pane::Activity && app.activity.only.take().is_some() {
+        return true;
+    }
+    if let Some(text) = filter_text(app).filter(|text| !text.is_empty()) {
+        text.clear();
+        return true;
+    }
+    let grouped = app.focus == Pane::Activity && app.activity.group_by.is_some();
+    if grouped {
+        app.activity.group(None);
+    }
+    grouped
 }
 
 fn next_finding(app: &mut App) -> Vec<Effect> {
@@ -486,10 +492,12 @@ fn copied(app: &App) -> Option<String> {
             crate::model::Reading::Unavailable(reason) => {
                 reason.hint.as_deref().map(|hint| hint.split("  (").next().unwrap_or(hint).to_owned())
             }
-            _ => statements::find(tick, app.statements.list.selected.as_ref()?)?
-                .query
-                .as_deref()
-                .map(str::to_owned),
+            crate::model::Reading::Fresh(_) | crate::model::Reading::Stale(..) => {
+                statements::find(tick, app.statements.list.selected.as_ref()?)?
+                    .query
+                    .as_deref()
+                    .map(str::to_owned)
+            }
         },
         Pane::Activity | Pane::Locks => selected_session(app).map(|session| session.query.to_string()),
         Pane::Replication | Pane::Cache => None,

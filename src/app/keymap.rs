@@ -27,9 +27,9 @@ impl Keymap {
         }
         let mut keymap = Self { commands: BTreeMap::new() };
         // What the config names comes first, so that a clash is told against the default it takes away.
-        let (changed, kept): (Vec<_>, Vec<_>) =
+        let (renamed, kept): (Vec<_>, Vec<_>) =
             COMMANDS.iter().partition(|command| changes.contains_key(command.name));
-        for command in changed.into_iter().chain(kept) {
+        for command in renamed.into_iter().chain(kept) {
             let own: Vec<&str> = changes
                 .get(command.name)
                 .map_or_else(|| command.keys.to_vec(), |keys| keys.iter().map(String::as_str).collect());

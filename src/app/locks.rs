@@ -243,7 +243,7 @@ impl LocksView {
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
             RowKey::Statement(_) | RowKey::Group(_) | RowKey::Fold(..) => false,
         });
-        self.list.selected = found.or(self.list.rows.first()).cloned();
+        self.list.selected = found.or_else(|| self.list.rows.first()).cloned();
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
     column("mean", "mean now", 9, 1, |row| Value::some(row.mean_ms, Value::DurationMs).into()),
     column("before", "before", 8, 3, |row| {
         Value::some(
-            row.mean_ms_before.or(row.mean_ms_since_reset.filter(|_| row.calls_per_second.is_none())),
+            row.mean_ms_before.or_else(|| row.mean_ms_since_reset.filter(|_| row.calls_per_second.is_none())),
             Value::DurationMs,
         )
         .into()

@@ -244,7 +244,7 @@ impl Sort {
     /// The next column to the right, largest first.
     pub fn next<F>(self, columns: &[Column<F>]) -> Self {
         let place = columns.iter().position(|column| column.name == self.column).map_or(0, |place| place + 1);
-        let column = columns.get(place).or(columns.first()).map_or(self.column, |column| column.name);
+        let column = columns.get(place).or_else(|| columns.first()).map_or(self.column, |column| column.name);
         Self { column, descending: true }
     }
 }

@@ -22,6 +22,8 @@ pub struct Vital {
     pub short: &'static str,
     /// The figure with its unit; `?` when not known, `–` when not available.
     pub value: String,
+    /// The figure where there is little room.
+    pub short_value: String,
     /// What its trend is drawn from; `None`: no trend.
     pub trend: Option<(Metric, Scale)>,
     /// How bad it is; `None` when all is well.
@@ -39,6 +41,7 @@ pub fn vitals(app: &App) -> Vec<Vital> {
     let plain = |label, short, value: String, trend: Option<(Metric, Scale)>| Vital {
         label,
         short,
+        short_value: value.split(' ').next().unwrap_or_default().to_owned(),
         value,
         trend,
         severity: None,
@@ -83,6 +86,7 @@ pub fn redis(app: &App) -> Option<Vital> {
     Some(Vital {
         label: "redis",
         short: "rd",
+        short_value: value.clone(),
         value,
         trend: Some((Metric::RedisHitRatio, Scale::Percent)),
         severity,

@@ -63,7 +63,7 @@ pub(super) fn resolve(
         typed.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect();
     let only_redis =
         named.postgres.is_empty() && flags.is_empty() && !(named.redis.is_empty() && args.redis.is_empty());
-    if named.postgres.is_empty() && !(only_redis && !libpq_environment(environment)) {
+    if named.postgres.is_empty() && (!only_redis || libpq_environment(environment)) {
         named.postgres.push(Parameters::new());
     }
     let own_password =

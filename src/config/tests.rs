@@ -88,7 +88,7 @@ fn the_default_file_says_what_the_defaults_are() {
                     .split_once(" = ")
                     .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
         })
-        .map(|line| format!("{line}\n"))
+        .flat_map(|line| [line, "\n"])
         .collect();
     let file = File::parse(&uncommented).unwrap();
     assert_eq!(file.thresholds, Thresholds::default());

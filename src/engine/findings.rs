@@ -61,6 +61,15 @@ pub enum Subject {
     Root(i32),
 }
 
+impl Subject {
+    const fn root(self) -> Option<i32> {
+        match self {
+            Self::Root(pid) => Some(pid),
+            Self::Server | Self::Activity | Self::Session(_) => None,
+        }
+    }
+}
+
 /// The number that was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Evidence {
@@ -227,6 +236,9 @@ impl Findings {
         }
         // Stable: findings of one severity keep the order of the decision tree.
         self.list.sort_by_key(|it| std::cmp::Reverse(it.severity));
+        // A session that is told as the root of a pile-up is not told again for being idle.
+        let roots: Vec<i32> = self.list.iter().filter_map(|it| it.subject.root()).collect();
+        self.list.retain(|it| !matches!(it.subject, Subject::Session(id) if roots.contains(&id.pid)));
     }
 }
 

@@ -365,7 +365,7 @@ pub fn describe(tag: &LockTag, names: &Names) -> String {
     }
 }
 
-/// Manual, "pg_locks": a bigint key is split over classid and objid with objsubid 1, two int keys have objsubid 2.
+/// Manual, "`pg_locks"`: a bigint key is split over classid and objid with objsubid 1, two int keys have objsubid 2.
 fn advisory_key(tag: &LockTag) -> String {
     let (high, low) = (tag.classid.unwrap_or_default(), tag.objid.unwrap_or_default());
     if tag.objsubid == Some(1) {

@@ -177,7 +177,10 @@ impl Session {
     /// Whether this is a client's session: not a background process, not a walsender. A role without
     /// `pg_read_all_stats` sees no `backend_type`, but then a client's session is the kind with a role.
     pub fn is_client(&self) -> bool {
-        self.backend_type.as_deref().map_or(self.usesysid.is_some(), |kind| kind == "client backend")
+        match self.backend_type.as_deref() {
+            Some(kind) => kind == "client backend",
+            None => self.usesysid.is_some(),
+        }
     }
 
     /// Whether it waits for a heavyweight lock.

@@ -11,7 +11,7 @@ use crate::engine::vitals::{PgVitals, Wait};
 use crate::engine::{Finding, Observer, PgTick, RedisTick, Severity, Tick, TickBody};
 use crate::format::rfc3339;
 use crate::model::postgres::{Sample, Session, State};
-use crate::model::{Kind, OutageKind, Reading, Reason};
+use crate::model::{Kind, Reading, Reason};
 
 #[derive(Serialize)]
 pub(super) struct Snapshot {
@@ -42,12 +42,10 @@ impl Snapshot {
 }
 
 fn status(observer: &Observer, degraded: bool) -> &'static str {
-    match (observer.outage().map(|outage| outage.kind), observer.tick()) {
-        (Some(OutageKind::Blocked | OutageKind::Unreachable | OutageKind::Error), None) => "unreachable",
-        (Some(_), Some(_)) => "degraded",
-        (None, Some(_)) if degraded => "degraded",
-        (None, Some(_)) => "ok",
-        (None, None) => "unreachable",
+    match (observer.outage(), observer.tick()) {
+        (_, None) => "unreachable",
+        (None, Some(_)) if !degraded => "ok",
+        (_, Some(_)) => "degraded",
     }
 }
 

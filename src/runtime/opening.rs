@@ -20,8 +20,8 @@ const PASSWORD_TRIES: usize = 3;
 /// A target that can be started: connected, or to be connected later, with the reason why not yet.
 #[derive(Debug)]
 pub(super) enum Opened {
-    Postgres(Target, postgres::Opened, Option<ConnectError>),
-    Redis(Target, redis::Opened, Option<ConnectError>),
+    Postgres(Target, Box<postgres::Opened>, Option<ConnectError>),
+    Redis(Target, Box<redis::Opened>, Option<ConnectError>),
 }
 
 impl Opened {
@@ -75,22 +75,22 @@ pub(super) async fn open(targets: Targets, wait: bool) -> Result<Vec<Opened>, Fa
 async fn open_postgres(mut target: PgTarget, may_ask: bool) -> Opened {
     for _ in 0..PASSWORD_TRIES {
         match postgres::open(target.settings.clone()).await {
-            Ok(opened) => return Opened::Postgres(target.target, opened, None),
+            Ok(opened) => return Opened::Postgres(target.target, Box::new(opened), None),
             Err(error) if error.cure == Cure::Password && may_ask => {
                 if ask(&mut target).is_err() {
-                    return Opened::Postgres(
-                        target.target,
-                        postgres::not_yet_open(target.settings),
-                        Some(error),
-                    );
+                    return not_yet(target, Some(error));
                 }
             }
             Err(error) => {
-                return Opened::Postgres(target.target, postgres::not_yet_open(target.settings), Some(error));
+                return not_yet(target, Some(error));
             }
         }
     }
-    Opened::Postgres(target.target, postgres::not_yet_open(target.settings), None)
+    not_yet(target, None)
+}
+
+fn not_yet(target: PgTarget, failure: Option<ConnectError>) -> Opened {
+    Opened::Postgres(target.target, Box::new(postgres::not_yet_open(target.settings)), failure)
 }
 
 fn ask(target: &mut PgTarget) -> Result<(), Failure> {
@@ -112,8 +112,10 @@ fn ask(target: &mut PgTarget) -> Result<(), Failure> {
 
 async fn open_redis(target: RedisTarget) -> Opened {
     match redis::open(target.settings.clone()).await {
-        Ok(opened) => Opened::Redis(target.target, opened, None),
-        Err(error) => Opened::Redis(target.target, redis::not_yet_open(target.settings), Some(error)),
+        Ok(opened) => Opened::Redis(target.target, Box::new(opened), None),
+        Err(error) => {
+            Opened::Redis(target.target, Box::new(redis::not_yet_open(target.settings)), Some(error))
+        }
     }
 }
 

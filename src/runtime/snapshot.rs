@@ -65,13 +65,12 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
     let mut left: BTreeMap<TargetId, u32> = BTreeMap::new();
     let mut startable = Vec::new();
     for it in opened {
-        match it.failure().filter(|error| error.cure != Cure::Wait) {
+        if let Some(error) = it.failure().filter(|error| error.cure != Cure::Wait) {
             // Nothing will change within the time of a report.
-            Some(error) => observe(&mut observers, outage(&it, error)),
-            None => {
-                left.insert(it.target().id, ticks);
-                startable.push(it);
-            }
+            observe(&mut observers, outage(&it, error));
+        } else {
+            left.insert(it.target().id, ticks);
+            startable.push(it);
         }
     }
     let handles = opening::start(startable, &pace, &sender);

@@ -69,12 +69,12 @@ impl Opened {
         let mut tasks = JoinSet::new();
         tasks.spawn(locks::run(Arc::clone(&self.servers), own_pids.clone(), want_receiver, catalog_sender));
         tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), order_receiver));
-        let sampler = sampler::Sampler::new(
+        let reader = sampler::Sampler::new(
             target.id,
             self.servers,
             sampler::Wires { own_pids, pace, catalog: catalog_receiver, wants: want_sender.clone(), samples },
         );
-        tasks.spawn(sampler.run(self.first));
+        tasks.spawn(reader.run(self.first));
         Handle { control: order_sender, locks: want_sender, _tasks: tasks }
     }
 }

@@ -53,11 +53,7 @@ pub fn url_has_password(url: &str) -> bool {
 }
 
 fn address(address: &ConnectionAddr) -> String {
-    match address {
-        ConnectionAddr::Unix(path) => path.display().to_string(),
-        // Both kinds of TCP address print as host:port; the enum is open.
-        other => other.to_string(),
-    }
+    if let ConnectionAddr::Unix(path) = address { path.display().to_string() } else { address.to_string() }
 }
 
 /// A server whose connection may be open already.
@@ -233,7 +229,6 @@ pub fn looks_like_url(text: &str) -> bool {
         .any(|scheme| text.starts_with(scheme))
 }
 
-#[expect(clippy::disallowed_methods, reason = "sources stamp what they read")]
 fn now() -> Timestamp {
     Timestamp::now()
 }

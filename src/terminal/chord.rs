@@ -62,10 +62,7 @@ impl Chord {
 
     /// The character typed, if it is one without Control or Alt.
     pub const fn character(self) -> Option<char> {
-        match self.key {
-            Key::Char(c) if !self.ctrl && !self.alt => Some(c),
-            _ => None,
-        }
+        if let (Key::Char(c), false, false) = (self.key, self.ctrl, self.alt) { Some(c) } else { None }
     }
 }
 
@@ -79,6 +76,10 @@ impl fmt::Display for Chord {
         if let Some((name, _)) = NAMED.iter().find(|(_, key)| *key == self.key) {
             return f.write_str(name);
         }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the other keys have names and were written above"
+        )]
         match self.key {
             // Control makes no difference between the cases of a letter; documentation writes the capital.
             Key::Char(c) if self.ctrl => write!(f, "{}", c.to_ascii_uppercase()),

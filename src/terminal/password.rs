@@ -1,7 +1,7 @@
 //! Asking for a password on the terminal, not on standard input, and without showing it.
 
 use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _, Write as _};
 
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
@@ -20,7 +20,7 @@ pub fn ask(prompt: &str) -> io::Result<String> {
     // Signals are read as bytes, so that an interrupt cannot leave the terminal silent.
     silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
-    let answer = read_line(&mut (&terminal).bytes());
+    let answer = read_line(&mut BufReader::new(&terminal).bytes());
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &before)?;
     writeln!(&terminal)?;
     answer

@@ -96,44 +96,51 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
 
 /// The figures, each with its trend where there is room.
 pub(super) fn vitals(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
-    if layout.vitals.is_empty() {
+    let area = layout.vitals;
+    if area.is_empty() {
         return;
     }
-    let small = matches!(layout.class, Class::Compact | Class::Tiny);
     let mut all: Vec<(Vital, Option<&Observer>)> =
         app_vitals(app).into_iter().map(|vital| (vital, app.pg_observer())).collect();
     all.extend(redis_vital(app).map(|vital| (vital, app.redis_observer())));
-    let trend_width = match layout.class {
-        Class::Wide => 12,
-        Class::Standard => 6,
-        Class::Compact | Class::Tiny | Class::TooSmall => 3,
+    let small = matches!(layout.class, Class::Compact | Class::Tiny);
+    // No figure is left out for the sake of a trend.
+    let widths: &[usize] = if small { &[4, 3, 2, 0] } else { &[12, 9, 6, 4, 2, 0] };
+    let ascii = canvas.glyphs().ascii;
+    let lines = widths.iter().map(|trend_width| vitals_line(&all, small, *trend_width, ascii));
+    let fits = |line: &Vec<Span>| {
+        line.iter().map(|span| text::width(&span.text)).sum::<usize>() <= area.width.into()
     };
-    let gap = if small { 1 } else { 2 };
-    let area = layout.vitals;
-    let mut x = area.x + 1;
+    let line = lines.clone().find(fits).or_else(|| lines.last()).unwrap_or_default();
+    canvas.spans(area, &line);
+}
+
+fn vitals_line(
+    all: &[(Vital, Option<&Observer>)],
+    small: bool,
+    trend_width: usize,
+    ascii: bool,
+) -> Vec<Span> {
+    let mut line = vec![Span::text(" ")];
     for (vital, observer) in all {
         let (role, mark) = vital.severity.map_or((Role::Text, ""), mark);
-        let label = if small { vital.short } else { vital.label };
-        let with_trend = vital
-            .trend
-            .filter(|_| !small || vital.severity.is_some() || matches!(vital.label, "conns" | "blocked"));
-        let trend = with_trend.zip(observer).map(|((metric, scale), observer)| {
-            let series = observer.history().series(metric, trend_width);
-            format!("{:>trend_width$}", trend::inline(&series, scale, canvas.glyphs().ascii))
-        });
+        let (label, value) =
+            if small { (vital.short, &vital.short_value) } else { (vital.label, &vital.value) };
         // Fixed room for each figure, so that nothing to its right moves when it grows.
         let room = if small { 0 } else { value_room(vital.label) };
-        let spans = [
+        let with_trend = vital.trend.filter(|_| !small || matches!(vital.label, "conns" | "blocked"));
+        let trend = with_trend.zip(*observer).map(|((metric, scale), observer)| {
+            let series = observer.history().series(metric, trend_width);
+            format!("{:>trend_width$}", trend::inline(&series, scale, ascii))
+        });
+        line.extend([
             Span::new(Role::Label, format!("{label} ")),
-            Span::new(role, format!("{mark}{:<room$}", vital.value)),
+            Span::new(role, format!("{:<room$}", format!("{mark}{value}"))),
             Span::new(Role::Dim, trend.unwrap_or_default()),
-        ];
-        let width: usize = spans.iter().map(|span| text::width(&span.text)).sum();
-        if usize::from(area.right().saturating_sub(x)) < width {
-            break;
-        }
-        x += canvas.spans(Rect { x, width: area.right() - x, ..area }, &spans) + gap;
+            Span::text(if small { " " } else { "  " }),
+        ]);
     }
+    line
 }
 
 fn value_room(label: &str) -> usize {
@@ -141,7 +148,8 @@ fn value_room(label: &str) -> usize {
         "conns" => 8,
         "idle-tx" => 9,
         "lag" => 11,
-        "hit" | "redis" | "tps" => 6,
+        "hit" | "redis" => 6,
+        "tps" => 4,
         _ => 3,
     }
 }
@@ -235,7 +243,7 @@ pub(super) fn tabs(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     let area = layout.footer;
     if let Some(input) = &app.typing {
-        let (before, after) = input.value().split_at_checked(byte_of(input)).unwrap_or((input.value(), ""));
+        let (before, after) = input.value().split_at_checked(byte_of(input)).unwrap_or_default();
         let under = after.chars().next().map_or_else(|| " ".into(), |c| c.to_string());
         let rest: String = after.chars().skip(1).collect();
         let hint = "   ↵ keeps it, a second Esc takes it away";
@@ -279,5 +287,5 @@ pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 }
 
 fn byte_of(input: &tui_input::Input) -> usize {
-    input.value().char_indices().nth(input.cursor()).map_or(input.value().len(), |(byte, _)| byte)
+    input.value().chars().take(input.cursor()).map(char::len_utf8).sum()
 }

@@ -41,6 +41,7 @@ struct ThemeFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of a theme file")]
 struct StyleEntry {
     fg: Option<String>,
     bg: Option<String>,

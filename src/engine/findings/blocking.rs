@@ -32,11 +32,8 @@ fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>) -> Option<Foun
         NodeKind::Deadlock => format!("deadlock of {}", format::counted(root.members.len(), "session")),
         NodeKind::Session | NodeKind::Prepared | NodeKind::Unknown => root.title(),
     };
-    let summary = format!(
-        "{who} blocks {} (longest {})",
-        format::counted(root.behind, "session"),
-        format::age(seconds)
-    );
+    let behind = format::counted(root.behind, "session");
+    let summary = format!("{who}, blocks {behind} (longest {})", format::age(seconds));
     let subject = Subject::Root(root.pid.unwrap_or_default());
     Some(Found { severity, summary, subject, help: forest.advice(root).reason, evidence })
 }

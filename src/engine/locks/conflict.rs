@@ -54,9 +54,8 @@ mod tests {
 
     #[test]
     fn the_table_is_symmetric() {
-        for a in 0..8 {
-            for b in 0..8 {
-                let (a, b) = (Modes::named(NAMES[a]), Modes::named(NAMES[b]));
+        for a in NAMES.map(Modes::named) {
+            for b in NAMES.map(Modes::named) {
                 assert_eq!(a.conflict_with(b), b.conflict_with(a), "{a:?} {b:?}");
             }
         }

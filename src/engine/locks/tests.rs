@@ -15,7 +15,7 @@ fn rows(text: &str) -> Vec<Lock> {
 fn row(line: &str) -> Lock {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [who, verb, mode, object, ..] = words[..] else { panic!("{line}") };
-    let since = words.get(4).map(|word| word[1..].parse().unwrap());
+    let since = words.get(4).map(|word| word.trim_start_matches('@').parse().unwrap());
     Lock {
         tag: tag(object),
         virtualtransaction: who.into(),

@@ -17,7 +17,13 @@ pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
         components.members.iter().map(|members| node(members, &graph, context)).collect();
     let reach = Reach::of(&components, &edges);
     for (place, node) in nodes.iter_mut().enumerate() {
-        reach.fill(place, node, &components, &edges, &graph, context);
+        let pids = reach.pids_behind(place, &components, &edges);
+        let waits: Vec<f64> = pids.iter().filter_map(|pid| wait_seconds(*pid, &graph, context)).collect();
+        node.behind = pids.len();
+        node.behind_directly =
+            components.members.get(place).map_or(0, |members| graph.directly_behind(members));
+        node.longest_wait_seconds = waits.iter().copied().max_by(f64::total_cmp);
+        node.summed_wait_seconds = waits.iter().sum();
     }
     let roots = hang_up(&mut nodes, &components, &edges, &graph);
     Forest {
@@ -82,33 +88,30 @@ fn strongly_connected(edges: &[Vec<PartyId>]) -> Components {
                 next += 1;
                 stack.push(party);
             }
-            match edges.get(party).and_then(|list| list.get(edge)).copied() {
-                Some(blocker) => {
-                    calls.push((party, edge + 1));
-                    if get(&index, blocker) == UNSEEN {
-                        calls.push((blocker, 0));
-                    } else if get(&of, blocker) == UNSEEN {
-                        let lowest = get(&low, party).min(get(&index, blocker));
-                        set(&mut low, party, lowest);
-                    }
+            if let Some(blocker) = edges.get(party).and_then(|list| list.get(edge)).copied() {
+                calls.push((party, edge + 1));
+                if get(&index, blocker) == UNSEEN {
+                    calls.push((blocker, 0));
+                } else if get(&of, blocker) == UNSEEN {
+                    let lowest = get(&low, party).min(get(&index, blocker));
+                    set(&mut low, party, lowest);
                 }
-                None => {
-                    if get(&low, party) == get(&index, party) {
-                        let mut component = Vec::new();
-                        while let Some(member) = stack.pop() {
-                            set(&mut of, member, members.len());
-                            component.push(member);
-                            if member == party {
-                                break;
-                            }
+            } else {
+                if get(&low, party) == get(&index, party) {
+                    let mut component = Vec::new();
+                    while let Some(member) = stack.pop() {
+                        set(&mut of, member, members.len());
+                        component.push(member);
+                        if member == party {
+                            break;
                         }
-                        component.sort_unstable();
-                        members.push(component);
                     }
-                    if let Some((caller, _)) = calls.last() {
-                        let lowest = get(&low, *caller).min(get(&low, party));
-                        set(&mut low, *caller, lowest);
-                    }
+                    component.sort_unstable();
+                    members.push(component);
+                }
+                if let Some((caller, _)) = calls.last() {
+                    let lowest = get(&low, *caller).min(get(&low, party));
+                    set(&mut low, *caller, lowest);
                 }
             }
         }
@@ -171,27 +174,11 @@ impl Reach {
         })
     }
 
-    /// Counts and ages of what stands behind a component.
-    fn fill(
-        &self,
-        place: usize,
-        node: &mut Node,
-        components: &Components,
-        edges: &Edges,
-        graph: &Graph,
-        context: &Context<'_>,
-    ) {
-        let waiting_of = |component: usize| {
-            let parties = components.members.get(component).into_iter().flatten();
-            parties.filter_map(|party| edges.waiting.get(*party)).flatten().copied()
-        };
-        let pids: Vec<i32> = self.components_behind(place).flat_map(waiting_of).collect();
-        let waits: Vec<f64> = pids.iter().filter_map(|pid| wait_seconds(*pid, graph, context)).collect();
-        node.behind = pids.len();
-        node.behind_directly =
-            components.members.get(place).map_or(0, |members| graph.directly_behind(members));
-        node.longest_wait_seconds = waits.iter().copied().max_by(f64::total_cmp);
-        node.summed_wait_seconds = waits.iter().sum();
+    /// The processes that wait behind a component, directly or through others.
+    fn pids_behind(&self, place: usize, components: &Components, edges: &Edges) -> Vec<i32> {
+        let parties =
+            self.components_behind(place).filter_map(|component| components.members.get(component)).flatten();
+        parties.filter_map(|party| edges.waiting.get(*party)).flatten().copied().collect()
     }
 }
 

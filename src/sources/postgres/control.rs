@@ -110,9 +110,9 @@ impl Control {
         drop(self.ask(sql::WARM_ROLES, Vec::new()).await);
         drop(self.ask(act::OBSERVE, vec![(Box::new(1_i32), Type::INT4)]).await);
         for statement in [act::CANCEL, act::TERMINATE] {
-            drop(self.ask(statement, guard(1, None, Some(None))).await);
+            drop(self.ask(statement, guard(1, None, &[None])).await);
         }
-        drop(self.ask(act::TERMINATE_ANY, guard(1, None, None)).await);
+        drop(self.ask(act::TERMINATE_ANY, guard(1, None, &[])).await);
     }
 
     async fn act(&mut self, action: Action) -> Result<ActionReply, Reason> {
@@ -124,11 +124,11 @@ impl Control {
             .with_hint("GRANT pg_read_all_stats TO your role"));
         }
         let (statement, arguments) = match action {
-            Action::Cancel { query_start, .. } => (act::CANCEL, guard(pid, backend_start, Some(query_start))),
+            Action::Cancel { query_start, .. } => (act::CANCEL, guard(pid, backend_start, &[query_start])),
             Action::Terminate { xact_start, .. } => {
-                (act::TERMINATE, guard(pid, backend_start, Some(xact_start)))
+                (act::TERMINATE, guard(pid, backend_start, &[xact_start]))
             }
-            Action::TerminateAny { .. } => (act::TERMINATE_ANY, guard(pid, backend_start, None)),
+            Action::TerminateAny { .. } => (act::TERMINATE_ANY, guard(pid, backend_start, &[])),
         };
         let rows = match self.ask(statement, arguments).await? {
             Ok(rows) => rows,
@@ -164,14 +164,11 @@ impl Control {
         }
         let client = Arc::clone(&self.connection.client);
         let mut asked = tokio::spawn(query(client, statement, arguments));
-        match timeout(STATEMENT_LIMIT, &mut asked).await {
-            Ok(finished) => {
-                finished.map_err(|error| Reason::new(format!("the statement was not finished: {error}")))
-            }
-            Err(_) => {
-                self.late = Some(asked);
-                Err(no_answer())
-            }
+        if let Ok(finished) = timeout(STATEMENT_LIMIT, &mut asked).await {
+            finished.map_err(|error| Reason::new(format!("the statement was not finished: {error}")))
+        } else {
+            self.late = Some(asked);
+            Err(no_answer())
         }
     }
 }
@@ -184,11 +181,12 @@ async fn query(client: Arc<Client>, statement: &'static str, arguments: Vec<Argu
     client.query_typed(statement, &arguments).await
 }
 
-/// The arguments of a guarded statement: pid, backend_start and, where the statement has one, its third.
-fn guard(pid: i32, backend_start: Option<Timestamp>, third: Option<Option<Timestamp>>) -> Vec<Argument> {
-    let mut arguments: Vec<Argument> =
-        vec![(Box::new(pid), Type::INT4), (Box::new(backend_start), Type::TIMESTAMPTZ)];
-    arguments.extend(third.map(|start| (Box::new(start) as Box<dyn ToSql + Sync + Send>, Type::TIMESTAMPTZ)));
+/// The arguments of a guarded statement: pid, `backend_start` and whatever else the statement compares.
+fn guard(pid: i32, backend_start: Option<Timestamp>, more: &[Option<Timestamp>]) -> Vec<Argument> {
+    let mut arguments: Vec<Argument> = vec![(Box::new(pid), Type::INT4)];
+    for start in std::iter::once(&backend_start).chain(more) {
+        arguments.push((Box::new(*start), Type::TIMESTAMPTZ));
+    }
     arguments
 }
 

@@ -91,6 +91,7 @@ impl ConnectError {
         Self { reason, cure: Cure::Wait, outage: OutageKind::Unreachable }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
     fn from_io(error: &io::Error, endpoint: &Endpoint, settings: &Settings) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {

@@ -201,14 +201,14 @@ impl Reader<'_> {
             client.query_typed(sql::EXTENSION, &[]),
         );
         let mut names = (*self.catalog.borrow().names).clone();
-        let named = |row: &tokio_postgres::Row| {
+        let entry = |row: &tokio_postgres::Row| {
             Some((row.try_get::<_, Oid>(0).ok()?, Arc::from(row.try_get::<_, &str>(1).ok()?)))
         };
         if let Ok(rows) = roles {
-            names.roles = rows.iter().filter_map(named).collect();
+            names.roles = rows.iter().filter_map(entry).collect();
         }
         if let Ok(rows) = databases {
-            names.databases = rows.iter().filter_map(named).collect();
+            names.databases = rows.iter().filter_map(entry).collect();
             let connected = rows.iter().find(|row| row.try_get(2).unwrap_or(false));
             names.connected_database =
                 connected.and_then(|row| row.try_get(0).ok()).unwrap_or(names.connected_database);

@@ -497,7 +497,6 @@ fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
     Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
 }
 
-#[expect(clippy::disallowed_methods, reason = "sources stamp what they read")]
 fn now() -> Timestamp {
     Timestamp::now()
 }

@@ -312,7 +312,7 @@ fn endpoints(
             let name = hosts.get(place).map(|name| name.trim()).filter(|name| !name.is_empty());
             let address = addresses.get(place).map(|word| word.trim()).filter(|word| !word.is_empty());
             let host = host_of(name, address)?;
-            let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
+            let port = ports.get(place).or_else(|| ports.first()).copied().unwrap_or(5432);
             Ok(Endpoint { host, port, password: None })
         })
         .collect()

@@ -155,19 +155,19 @@ impl Extension {
 /// Cancels and terminates, with the guard in the statement that acts. Each answers with one row if the process
 /// exists: what it was at that moment, and whether it was signalled (absent: the guard did not match).
 pub(super) mod act {
-    /// `$1` pid, `$2` backend_start, `$3` query_start: only the statement that was seen is cancelled.
+    /// `$1` pid, `$2` `backend_start`, `$3` `query_start`: only the statement that was seen is cancelled.
     pub(in crate::sources::postgres) const CANCEL: &str =
         "/* dbtriage:cancel */ SELECT backend_start, xact_start, query_start, state,
         CASE WHEN backend_start = $2 AND query_start IS NOT DISTINCT FROM $3 AND state = 'active'
         THEN pg_cancel_backend(pid) END FROM pg_stat_get_activity($1)";
 
-    /// `$1` pid, `$2` backend_start, `$3` xact_start: only the transaction that was seen is ended.
+    /// `$1` pid, `$2` `backend_start`, `$3` `xact_start`: only the transaction that was seen is ended.
     pub(in crate::sources::postgres) const TERMINATE: &str =
         "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
         CASE WHEN backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3
         THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";
 
-    /// `$1` pid, `$2` backend_start: this session, whatever it runs now.
+    /// `$1` pid, `$2` `backend_start`: this session, whatever it runs now.
     pub(in crate::sources::postgres) const TERMINATE_ANY: &str =
         "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
         CASE WHEN backend_start = $2 THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";

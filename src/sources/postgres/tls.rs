@@ -174,9 +174,10 @@ impl ServerCertVerifier for Verifier {
 
 /// What to say, and what to do, when rustls refuses.
 pub(super) fn explain(error: &Error, server: &str) -> Reason {
-    let (text, hint) = match error {
-        Error::InvalidCertificate(certificate) => explain_certificate(certificate),
-        other => (other.to_string(), "the server's TLS settings and ours have nothing in common"),
+    let (text, hint) = if let Error::InvalidCertificate(certificate) = error {
+        explain_certificate(certificate)
+    } else {
+        (error.to_string(), "the server's TLS settings and ours have nothing in common")
     };
     Reason::new(format!("TLS with {server} failed: {text}")).with_hint(hint)
 }

@@ -35,7 +35,7 @@ fn figure(
     canvas: &Canvas<'_>,
     observer: &Observer,
     label: &str,
-    value: String,
+    value: &str,
     metric: Metric,
     scale: Scale,
 ) -> [Span; 3] {
@@ -58,12 +58,12 @@ fn postgres(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick: &PgT
     let per_second =
         |value: Option<f64>, unit: &str| known(value, |rate| format!("{}{unit}/s", format::count(rate)));
     let mut first = vec![Span::new(Role::Title, "  PostgreSQL")];
-    first.extend(figure(canvas, observer, "hit", hit, Metric::BufferHitRatio, Scale::Percent));
+    first.extend(figure(canvas, observer, "hit", &hit, Metric::BufferHitRatio, Scale::Percent));
     first.extend(figure(
         canvas,
         observer,
         "reads",
-        per_second(cache.blocks_read_per_second, " blocks"),
+        &per_second(cache.blocks_read_per_second, " blocks"),
         Metric::BlocksRead,
         Scale::ZeroToMax(1.0),
     ));
@@ -118,12 +118,12 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick:
         (None, None) => "?".into(),
     };
     let rate = |value: Option<f64>| known(value, |rate| format!("{}/s", format::count(rate)));
-    let mut line = figure(canvas, observer, "  hit", hit, Metric::RedisHitRatio, Scale::Percent).to_vec();
+    let mut line = figure(canvas, observer, "  hit", &hit, Metric::RedisHitRatio, Scale::Percent).to_vec();
     line.extend(figure(
         canvas,
         observer,
         "evictions",
-        rate(rates.evictions_per_second),
+        &rate(rates.evictions_per_second),
         Metric::RedisEvictions,
         Scale::ZeroToMax(1.0),
     ));
@@ -132,7 +132,7 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick:
         canvas,
         observer,
         "  commands",
-        rate(rates.commands_per_second),
+        &rate(rates.commands_per_second),
         Metric::RedisCommands,
         Scale::ZeroToMax(1.0),
     )

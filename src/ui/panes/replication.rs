@@ -42,7 +42,10 @@ fn words(text: Option<&str>) -> Value {
 
 type Field<R> = (&'static str, u16, Align, u8, fn(&R) -> Cell);
 
-fn columns<R>(fields: &[Field<R>]) -> Vec<Column<fn(&R) -> Cell>> {
+/// Columns of rows of a kind.
+type Columns<R> = Vec<Column<fn(&R) -> Cell>>;
+
+fn columns<R>(fields: &[Field<R>]) -> Columns<R> {
     fields
         .iter()
         .map(|(title, width, align, priority, cell)| Column {

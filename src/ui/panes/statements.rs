@@ -13,9 +13,10 @@ pub(super) fn title(app: &App) -> String {
     let view = &app.statements;
     let Some(table) = app.pg().and_then(|tick| tick.statements.value()) else { return String::new() };
     let busy: f64 = table.rows.iter().filter_map(|row| row.exec_ms_per_second).sum::<f64>() / 1000.0;
-    let mut title = table
-        .interval_seconds
-        .map_or_else(|| "rates with the next sample".into(), |_| format!("{} busy", format::count(busy)));
+    let mut title = table.interval_seconds.map_or_else(
+        || "rates with the next sample".into(),
+        |_| format!("they keep {} sessions busy", format::count(busy)),
+    );
     if !view.filter_text.is_empty() {
         title += &format!(" · /{}", view.filter_text);
     }

@@ -31,7 +31,7 @@ pub(super) fn find(file: &Path, endpoint: &Endpoint, database: &str, user: &str)
 }
 
 fn is_private(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o077 == 0)
+    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() % 0o100 == 0)
 }
 
 /// A socket in the default folder is called `localhost` in the file.
