@@ -137,6 +137,8 @@ pub(super) const COLUMNS: &[ActivityColumn] = &[
         let behind = row.tick.forest.value().map_or(0, |forest| forest.behind(row.session.id.pid));
         match i64::try_from(behind) {
             Ok(0) | Err(_) => Value::None.into(),
+            // Whoever waits in the middle is not the one to look for.
+            Ok(behind) if row.session.waits_for_lock() => Value::Integer(behind).into(),
             Ok(behind) => Cell { value: Value::Integer(behind), role: Role::Critical },
         }
     }),

@@ -1,14 +1,19 @@
 //! Commands as data: name, keys, words, the reason why one does not work now, and what it does. The footer, the
 //! help, the key table of the README and the manual page derive from this table.
 
-use super::confirm::{self, Answer, Confirm};
+mod keys;
+mod reasons;
+
+pub(super) use keys::{key, paste};
+
+use super::confirm::Confirm;
 use super::detail::Detail;
 use super::list::ListState;
 use super::locks;
 use super::statements;
 use super::{App, Effect, Overlay, Pane};
 use crate::engine::{Observer, Severity, Tick};
-use crate::model::postgres::{Session, State};
+use crate::model::postgres::Session;
 use crate::terminal::{Chord, Key};
 
 /// Something the person can ask for.
@@ -57,7 +62,7 @@ pub static COMMANDS: &[Command] = &[
         Act,
         ["K"],
         "terminate the selected session, after a question",
-        terminate_disabled,
+        reasons::terminate_disabled,
         |app| ask(app, false)
     ),
     command!(
@@ -66,7 +71,7 @@ pub static COMMANDS: &[Command] = &[
         Act,
         ["C"],
         "cancel the statement of the selected session, after a question",
-        cancel_disabled,
+        reasons::cancel_disabled,
         |app| ask(app, true)
     ),
     command!(
@@ -84,7 +89,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["!"],
         "go to the findings; again: the next one",
-        no_findings,
+        reasons::no_findings,
         next_finding
     ),
     command!(
@@ -93,7 +98,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["/"],
         "filter by words; !word leaves out",
-        filter_disabled,
+        reasons::filter_disabled,
         start_typing
     ),
     command!(
@@ -102,39 +107,53 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["Right", "l"],
         "show every waiter of a folded queue",
-        only_locks,
+        reasons::only_locks,
         open_queue
     ),
-    command!("close", None, Look, ["Left", "h"], "fold the queues again", only_locks, close_queues),
+    command!("close", None, Look, ["Left", "h"], "fold the queues again", reasons::only_locks, close_queues),
     command!(
         "group",
         Some("group"),
         Look,
         ["g"],
         "group sessions by application, client, user, database, state, wait",
-        only_activity,
+        reasons::only_activity,
         |app| {
             app.activity.next_group();
             changed(app)
         }
     ),
-    command!("idle", Some("idle"), Look, ["i"], "show or hide idle sessions", only_activity, |app| {
-        app.activity.show_idle = !app.activity.show_idle;
-        changed(app)
+    command!(
+        "idle",
+        Some("idle"),
+        Look,
+        ["i"],
+        "show or hide idle sessions",
+        reasons::only_activity,
+        |app| {
+            app.activity.show_idle = !app.activity.show_idle;
+            changed(app)
+        }
+    ),
+    command!("sort", Some("sort"), Look, ["s"], "sort by the next column", reasons::sort_disabled, |app| {
+        sort(app, false)
     }),
-    command!("sort", Some("sort"), Look, ["s"], "sort by the next column", sort_disabled, |app| sort(
-        app, false
-    )),
-    command!("sort-direction", None, Look, ["S"], "turn the order round", sort_disabled, |app| sort(
-        app, true
-    )),
+    command!(
+        "sort-direction",
+        None,
+        Look,
+        ["S"],
+        "turn the order round",
+        reasons::sort_disabled,
+        |app| sort(app, true)
+    ),
     command!(
         "freeze",
         None,
         Look,
         ["o"],
         "rows keep their places while their figures change",
-        only_activity,
+        reasons::only_activity,
         |app| {
             app.activity.frozen = !app.activity.frozen;
             changed(app)
@@ -150,7 +169,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["c"],
         "copy the statement, or the command that a message suggests",
-        copy_disabled,
+        reasons::copy_disabled,
         |app| copied(app).map(Effect::Copy).into_iter().collect()
     ),
     command!(
@@ -159,7 +178,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["t"],
         "show the next PostgreSQL server",
-        one_target,
+        reasons::one_target,
         |app| {
             app.next_target();
             Vec::new()
@@ -210,95 +229,6 @@ pub static COMMANDS: &[Command] = &[
 /// A key as it is written in hints: short symbols where everybody knows them.
 pub(super) fn symbol(chord: Chord) -> String {
     if chord == Chord::plain(Key::Enter) { "↵".into() } else { chord.to_string() }
-}
-
-/// Takes a key: what is open on top gets it first.
-pub(super) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
-    if app.typing.is_some() {
-        return type_key(app, chord);
-    }
-    match app.overlay.take() {
-        Some(Overlay::Confirm(confirm)) => return answer(app, confirm, chord),
-        Some(Overlay::Help(offset)) => {
-            return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
-        }
-        Some(Overlay::Detail(detail)) => {
-            if app
-                .options
-                .keymap
-                .command(chord)
-                .is_some_and(|command| ["terminate", "cancel", "copy"].contains(&command.name))
-            {
-                app.overlay = Some(Overlay::Detail(detail));
-                return run(app, chord);
-            }
-            return scroll_overlay(app, chord, |moved| Overlay::Detail(detail.scrolled(moved)));
-        }
-        None => {}
-    }
-    run(app, chord)
-}
-
-fn run(app: &mut App, chord: Chord) -> Vec<Effect> {
-    let Some(command) = app.options.keymap.command(chord) else { return Vec::new() };
-    if let Some(reason) = (command.disabled_reason)(app) {
-        app.say(Severity::Notice, format!("{}: {reason}", command.label.unwrap_or(command.name)));
-        return Vec::new();
-    }
-    (command.run)(app)
-}
-
-/// Pasted text goes into the filter line and nowhere else: a paste must never run commands.
-pub(super) fn paste(app: &mut App, text: &str) {
-    if let Some(input) = &mut app.typing {
-        for c in text.chars().filter(|c| !c.is_control()) {
-            input.handle(tui_input::InputRequest::InsertChar(c));
-        }
-        filter_typed(app);
-    } else if let Some(Overlay::Confirm(confirm)) = &mut app.overlay {
-        confirm.disturb(app.now);
-    }
-}
-
-fn scroll_overlay(app: &mut App, chord: Chord, overlay: impl FnOnce(isize) -> Overlay) -> Vec<Effect> {
-    let page = isize::try_from(app.viewport.overlay_rows).unwrap_or(10).max(1);
-    let moved = match app.options.keymap.command(chord).map(|command| command.name) {
-        Some("up") => -1,
-        Some("down") => 1,
-        Some("page-up") => -page,
-        Some("page-down") => page,
-        Some("first") => isize::MIN,
-        Some("redraw") => {
-            app.overlay = Some(overlay(0));
-            return vec![Effect::Redraw];
-        }
-        Some("suspend") => {
-            app.overlay = Some(overlay(0));
-            return vec![Effect::Suspend];
-        }
-        Some("back" | "quit" | "help" | "detail") => return Vec::new(),
-        Some(_) | None => 0,
-    };
-    app.overlay = Some(overlay(moved));
-    Vec::new()
-}
-
-fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect> {
-    match confirm.answer(chord, app.now) {
-        Answer::Stay => {
-            app.overlay = Some(Overlay::Confirm(confirm));
-            Vec::new()
-        }
-        Answer::No => Vec::new(),
-        Answer::Yes(action) => {
-            let tick = app.observer(Some(confirm.target)).and_then(Observer::tick).and_then(Tick::postgres);
-            let forest = tick.and_then(|tick| tick.forest.value());
-            let behind = forest.map(|forest| forest.pids_behind(action.session().pid)).unwrap_or_default();
-            app.pending.asked(&confirm, action, behind);
-            app.say(Severity::Notice, format!("{} …", confirm.sent()));
-            vec![Effect::Act(confirm.target, action)]
-        }
-    }
 }
 
 // === What the commands do ===
@@ -409,10 +339,6 @@ fn close_queues(app: &mut App) -> Vec<Effect> {
     changed(app)
 }
 
-fn only_locks(app: &App) -> Option<String> {
-    (app.focus != Pane::Locks).then(|| "only in Locks (2)".into())
-}
-
 fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
     let columns = &app.options.columns;
     match app.focus {
@@ -447,42 +373,6 @@ fn filter_text(app: &mut App) -> Option<&mut String> {
         Pane::Statements => Some(&mut app.statements.filter_text),
         Pane::Replication | Pane::Cache => None,
     }
-}
-
-fn filter_typed(app: &mut App) {
-    let typed = app.typing.as_ref().map(|input| input.value().to_owned()).unwrap_or_default();
-    if let Some(text) = filter_text(app) {
-        *text = typed;
-    }
-    app.activity.group_by = app.activity.group_by.filter(|_| app.focus != Pane::Activity);
-    app.refresh();
-    with_list(app, ListState::to_top);
-}
-
-fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
-    use tui_input::InputRequest as Edit;
-    let edit = match (chord.key, chord.ctrl) {
-        // Both keep the filter: Esc a second time takes it away.
-        (Key::Enter | Key::Esc, _) | (Key::Char('c'), true) => {
-            app.typing = None;
-            return changed(app);
-        }
-        (Key::Backspace, _) => Edit::DeletePrevChar,
-        (Key::Delete, _) => Edit::DeleteNextChar,
-        (Key::Left, _) => Edit::GoToPrevChar,
-        (Key::Right, _) => Edit::GoToNextChar,
-        (Key::Home, _) | (Key::Char('a'), true) => Edit::GoToStart,
-        (Key::End, _) | (Key::Char('e'), true) => Edit::GoToEnd,
-        (Key::Char('u'), true) => Edit::DeleteLine,
-        (Key::Char('w'), true) => Edit::DeletePrevWord,
-        (Key::Char(c), false) if !chord.alt => Edit::InsertChar(c),
-        _ => return Vec::new(),
-    };
-    if let Some(input) = &mut app.typing {
-        input.handle(edit);
-    }
-    filter_typed(app);
-    Vec::new()
 }
 
 fn copied(app: &App) -> Option<String> {
@@ -527,77 +417,4 @@ fn ask(app: &mut App, cancel: bool) -> Vec<Effect> {
     let confirm = Confirm::new(target, session, tick, cancel, app.now);
     app.overlay = Some(Overlay::Confirm(Box::new(confirm)));
     vec![Effect::ReadHoldings(target, pid)]
-}
-
-// === Why a command does not work now ===
-
-fn only_activity(app: &App) -> Option<String> {
-    (app.focus != Pane::Activity).then(|| "only in Activity (1)".into())
-}
-
-fn filter_disabled(app: &App) -> Option<String> {
-    matches!(app.focus, Pane::Replication | Pane::Cache).then(|| "this pane has no list".into())
-}
-
-fn sort_disabled(app: &App) -> Option<String> {
-    match app.focus {
-        Pane::Activity if app.activity.group_by.is_some() => Some("groups are sorted by size".into()),
-        Pane::Activity | Pane::Statements => None,
-        Pane::Locks => Some("the forest is ranked by who blocks most".into()),
-        Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
-    }
-}
-
-fn no_findings(app: &App) -> Option<String> {
-    app.findings().is_empty().then(|| "nothing found".into())
-}
-
-fn one_target(app: &App) -> Option<String> {
-    let count =
-        app.observers.iter().filter(|observer| observer.target.kind == crate::model::Kind::Postgres).count();
-    (count < 2).then(|| "only one PostgreSQL server is watched".into())
-}
-
-fn copy_disabled(app: &App) -> Option<String> {
-    copied(app).is_none().then(|| "nothing here to copy".into())
-}
-
-fn terminate_disabled(app: &App) -> Option<String> {
-    action_disabled(app)
-}
-
-fn cancel_disabled(app: &App) -> Option<String> {
-    action_disabled(app).or_else(|| {
-        let session = selected_session(app)?;
-        let pid = session.id.pid;
-        let instead = "K terminates it";
-        match session.state {
-            Some(State::Idle) => Some(format!("{pid} is idle, a cancel would do nothing; {instead}")),
-            Some(state) if state.is_idle_in_transaction() => Some(format!(
-                "{pid} is {}: no statement runs, a cancel would do nothing; {instead}",
-                state.as_str()
-            )),
-            Some(State::Active) if session.wait_event.as_deref() == Some("ClientRead") => {
-                Some(format!("{pid} waits for its client's data, a cancel would do nothing; {instead}"))
-            }
-            Some(State::Active) => None,
-            Some(state) => Some(format!("{pid} is {}: there is no statement to cancel", state.as_str())),
-            None => Some(format!("the state of {pid} is hidden from this role: GRANT pg_read_all_stats")),
-        }
-    })
-}
-
-fn action_disabled(app: &App) -> Option<String> {
-    if app.options.read_only {
-        return Some("started with --read-only".into());
-    }
-    let Some(observer) = app.pg_observer() else { return Some("no PostgreSQL server is watched".into()) };
-    let Some(tick) = app.pg() else { return Some("no sample yet".into()) };
-    if observer.outage().is_some() {
-        return Some("the server gives no data now: what is shown may be gone".into());
-    }
-    let Some(session) = selected_session(app) else {
-        return Some("select a session in Activity (1) or Locks (2)".into());
-    };
-    confirm::refusal(session, tick)
 }

@@ -4,6 +4,7 @@
 //! tick; *locks* reads the lock table and the names, which may be slow in an incident; *control* cancels and
 //! terminates, and nothing else, so that a kill never waits behind a slow reading. Each opens again by itself.
 
+mod batch;
 mod control;
 mod error;
 pub(in crate::sources) mod link;

@@ -107,11 +107,11 @@ pub(super) fn vitals(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     // No figure is left out for the sake of a trend.
     let widths: &[usize] = if small { &[4, 3, 2, 0] } else { &[12, 9, 6, 4, 2, 0] };
     let ascii = canvas.glyphs().ascii;
-    let lines = widths.iter().map(|trend_width| vitals_line(&all, small, *trend_width, ascii));
+    let mut lines = widths.iter().map(|trend_width| vitals_line(&all, small, *trend_width, ascii));
     let fits = |line: &Vec<Span>| {
         line.iter().map(|span| text::width(&span.text)).sum::<usize>() <= area.width.into()
     };
-    let line = lines.clone().find(fits).or_else(|| lines.last()).unwrap_or_default();
+    let line = lines.clone().find(fits).or_else(|| lines.next_back()).unwrap_or_default();
     canvas.spans(area, &line);
 }
 

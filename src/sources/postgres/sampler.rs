@@ -11,18 +11,16 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
 
+use super::batch::{Batch, Clock, Plan, Probe, StatementsRead, batch};
 use super::error::{innermost, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
-use super::sql::{self, Extension};
-use super::{ConnectError, OwnPids, Pace, Place, read};
+use super::{ConnectError, OwnPids, Pace, Place};
 use crate::model::postgres::{
-    DatabaseCounters, Lock, Oid, Prepared, Rights, Sample as PgSample, Server, Session, Slot, Statement,
-    StatementKey, Statements, Wal, WalReceiver, WalSender,
+    Lock, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
 };
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
@@ -66,13 +64,6 @@ struct StatementBeat {
     last: Option<Reading<Arc<Statements>>>,
     totals: BTreeMap<StatementKey, f64>,
     texts_asked: Option<Instant>,
-}
-
-/// What is asked once per connection and again when the server has restarted or was promoted.
-#[derive(Debug, Clone)]
-struct Probe {
-    server: Arc<Server>,
-    rights: Arc<Rights>,
 }
 
 /// Why there is no batch.
@@ -368,133 +359,6 @@ fn is_going_down(error: &Error) -> bool {
     error.code().is_some_and(|code| {
         [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
     })
-}
-
-/// What one tick asks.
-#[derive(Debug)]
-struct Plan {
-    major_num: u32,
-    probe: bool,
-    databases: Vec<Oid>,
-    extension: Option<Extension>,
-}
-
-/// What one tick brought back.
-struct Batch {
-    clock: Clock,
-    probe: Option<Probe>,
-    sessions: Reading<Vec<Session>>,
-    prepared: Reading<Vec<Prepared>>,
-    databases: Reading<Vec<DatabaseCounters>>,
-    statements: Option<StatementsRead>,
-    wal: Reading<Wal>,
-    senders: Reading<Vec<WalSender>>,
-    slots: Reading<Vec<Slot>>,
-    receiver: Reading<Option<WalReceiver>>,
-}
-
-struct Clock {
-    now: Timestamp,
-    in_recovery: bool,
-    started_at: Timestamp,
-}
-
-struct StatementsRead {
-    extension_version: String,
-    /// `None` in a row: hidden from our role.
-    rows: Reading<Vec<Option<Statement>>>,
-    info: Option<(Option<i64>, Option<Timestamp>)>,
-}
-
-/// All statements of a tick go out together and come back in order: one round trip. Only the clock must
-/// succeed; any other part that fails is unavailable by itself.
-async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Error> {
-    let activity = sql::activity(plan.major_num);
-    let counters = plan.extension.as_ref().map(Extension::counters);
-    let info = plan.extension.as_ref().and_then(Extension::info);
-    let databases: [(&(dyn ToSql + Sync), Type); 1] = [(&plan.databases, Type::OID_ARRAY)];
-    let client = &client;
-    let optional = async |statement: Option<&str>| match statement {
-        Some(statement) => Some(client.query_typed(statement, &[]).await),
-        None => None,
-    };
-    let (clock, probe, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
-        client.query_typed_one(sql::CLOCK, &[]),
-        optional(plan.probe.then_some(sql::PROBE)),
-        client.query_typed(&activity, &[]),
-        client.query_typed(sql::DATABASES, &databases),
-        client.query_typed(sql::WAL, &[]),
-        client.query_typed(sql::SENDERS, &[]),
-        client.query_typed(sql::SLOTS, &[]),
-        client.query_typed(sql::RECEIVER, &[]),
-        client.query_typed(sql::PREPARED, &[]),
-        optional(counters.as_deref()),
-        optional(info.as_deref()),
-    );
-    let clock = clock?;
-    let clock = Clock {
-        now: read::get(&clock, 0)?,
-        in_recovery: read::get(&clock, 1)?,
-        started_at: read::get(&clock, 2)?,
-    };
-    let probe =
-        probe.transpose()?.and_then(|rows| rows.first().map(|row| decode_probe(row, &clock))).transpose()?;
-    let statements = plan.extension.zip(counters).map(|(extension, rows)| StatementsRead {
-        extension_version: extension.version,
-        rows: decode(rows, read::statement),
-        info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
-    });
-    let one = |reading: Reading<Vec<_>>| {
-        reading.map(|rows: &Vec<Option<WalReceiver>>| rows.first().cloned().flatten())
-    };
-    Ok(Batch {
-        clock,
-        probe,
-        sessions: decode(sessions, read::session),
-        prepared: decode(prepared, read::prepared),
-        databases: decode(databases, read::database),
-        statements,
-        wal: decode(wal, read::wal).map(|rows| rows.first().cloned().unwrap_or_default()),
-        senders: decode(senders, read::sender),
-        slots: decode(slots, read::slot),
-        receiver: one(decode(receiver, read::receiver)),
-    })
-}
-
-fn decode<T>(rows: Result<Vec<Row>, Error>, one: impl Fn(&Row) -> Result<T, Error>) -> Reading<Vec<T>> {
-    match rows.and_then(|rows| rows.iter().map(one).collect()) {
-        Ok(values) => Reading::Fresh(values),
-        Err(error) => Reading::Unavailable(statement_reason(&error)),
-    }
-}
-
-fn decode_info(row: &Row) -> Option<(Option<i64>, Option<Timestamp>)> {
-    Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
-}
-
-fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
-    let number = |column| -> Result<u32, Error> {
-        Ok(u32::try_from(read::get::<i32>(row, column)?).unwrap_or_default())
-    };
-    let full_version: &str = read::get(row, 0)?;
-    let max_connections = number(2)?;
-    let (superuser_slots, role_slots, rds_slots) = (number(3)?, number(4)?, number(5)?);
-    let server = Server {
-        version: full_version.split(' ').next().unwrap_or_default().to_owned(),
-        version_num: number(1)?,
-        started_at: clock.started_at,
-        in_recovery: clock.in_recovery,
-        max_connections,
-        usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
-        own_pids: Vec::new(),
-    };
-    let rights = Rights {
-        user: read::get(row, 9)?,
-        superuser: read::get(row, 6)?,
-        read_all_stats: read::get(row, 7)?,
-        signal_backend: read::get(row, 8)?,
-    };
-    Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
 }
 
 fn now() -> Timestamp {

@@ -1,0 +1,134 @@
+//! Who gets a key: the filter being typed, what is open above the panes, or the command it is bound to.
+
+use super::super::confirm::{Answer, Confirm};
+use super::super::list::ListState;
+use super::super::{App, Effect, Overlay};
+use super::{changed, filter_text, with_list};
+use crate::app::Pane;
+use crate::engine::{Observer, Severity, Tick};
+use crate::terminal::{Chord, Key};
+
+/// Takes a key: what is open on top gets it first.
+pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
+    if app.typing.is_some() {
+        return type_key(app, chord);
+    }
+    match app.overlay.take() {
+        Some(Overlay::Confirm(confirm)) => return answer(app, confirm, chord),
+        Some(Overlay::Help(offset)) => {
+            return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
+        }
+        Some(Overlay::Detail(detail)) => {
+            if app
+                .options
+                .keymap
+                .command(chord)
+                .is_some_and(|command| ["terminate", "cancel", "copy"].contains(&command.name))
+            {
+                app.overlay = Some(Overlay::Detail(detail));
+                return run(app, chord);
+            }
+            return scroll_overlay(app, chord, |moved| Overlay::Detail(detail.scrolled(moved)));
+        }
+        None => {}
+    }
+    run(app, chord)
+}
+
+fn run(app: &mut App, chord: Chord) -> Vec<Effect> {
+    let Some(command) = app.options.keymap.command(chord) else { return Vec::new() };
+    if let Some(reason) = (command.disabled_reason)(app) {
+        app.say(Severity::Notice, format!("{}: {reason}", command.label.unwrap_or(command.name)));
+        return Vec::new();
+    }
+    (command.run)(app)
+}
+
+/// Pasted text goes into the filter line and nowhere else: a paste must never run commands.
+pub(in crate::app) fn paste(app: &mut App, text: &str) {
+    if let Some(input) = &mut app.typing {
+        for c in text.chars().filter(|c| !c.is_control()) {
+            input.handle(tui_input::InputRequest::InsertChar(c));
+        }
+        filter_typed(app);
+    } else if let Some(Overlay::Confirm(confirm)) = &mut app.overlay {
+        confirm.disturb(app.now);
+    }
+}
+
+fn scroll_overlay(app: &mut App, chord: Chord, overlay: impl FnOnce(isize) -> Overlay) -> Vec<Effect> {
+    let page = isize::try_from(app.viewport.overlay_rows).unwrap_or(10).max(1);
+    let moved = match app.options.keymap.command(chord).map(|command| command.name) {
+        Some("up") => -1,
+        Some("down") => 1,
+        Some("page-up") => -page,
+        Some("page-down") => page,
+        Some("first") => isize::MIN,
+        Some("redraw") => {
+            app.overlay = Some(overlay(0));
+            return vec![Effect::Redraw];
+        }
+        Some("suspend") => {
+            app.overlay = Some(overlay(0));
+            return vec![Effect::Suspend];
+        }
+        Some("back" | "quit" | "help" | "detail") => return Vec::new(),
+        Some(_) | None => 0,
+    };
+    app.overlay = Some(overlay(moved));
+    Vec::new()
+}
+
+fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect> {
+    match confirm.answer(chord, app.now) {
+        Answer::Stay => {
+            app.overlay = Some(Overlay::Confirm(confirm));
+            Vec::new()
+        }
+        Answer::No => Vec::new(),
+        Answer::Yes(action) => {
+            let tick = app.observer(Some(confirm.target)).and_then(Observer::tick).and_then(Tick::postgres);
+            let forest = tick.and_then(|tick| tick.forest.value());
+            let behind = forest.map(|forest| forest.pids_behind(action.session().pid)).unwrap_or_default();
+            app.pending.asked(&confirm, action, behind);
+            app.say(Severity::Notice, format!("{} …", confirm.sent()));
+            vec![Effect::Act(confirm.target, action)]
+        }
+    }
+}
+
+fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
+    use tui_input::InputRequest as Edit;
+    let edit = match (chord.key, chord.ctrl) {
+        // Both keep the filter: Esc a second time takes it away.
+        (Key::Enter | Key::Esc, _) | (Key::Char('c'), true) => {
+            app.typing = None;
+            return changed(app);
+        }
+        (Key::Backspace, _) => Edit::DeletePrevChar,
+        (Key::Delete, _) => Edit::DeleteNextChar,
+        (Key::Left, _) => Edit::GoToPrevChar,
+        (Key::Right, _) => Edit::GoToNextChar,
+        (Key::Home, _) | (Key::Char('a'), true) => Edit::GoToStart,
+        (Key::End, _) | (Key::Char('e'), true) => Edit::GoToEnd,
+        (Key::Char('u'), true) => Edit::DeleteLine,
+        (Key::Char('w'), true) => Edit::DeletePrevWord,
+        (Key::Char(c), false) if !chord.alt => Edit::InsertChar(c),
+        _ => return Vec::new(),
+    };
+    if let Some(input) = &mut app.typing {
+        input.handle(edit);
+    }
+    filter_typed(app);
+    Vec::new()
+}
+
+fn filter_typed(app: &mut App) {
+    let typed = app.typing.as_ref().map(|input| input.value().to_owned()).unwrap_or_default();
+    if let Some(text) = filter_text(app) {
+        *text = typed;
+    }
+    app.activity.group_by = app.activity.group_by.filter(|_| app.focus != Pane::Activity);
+    app.refresh();
+    with_list(app, ListState::to_top);
+}

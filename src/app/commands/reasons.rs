@@ -1,0 +1,80 @@
+//! Why a command does not work now: one function a reason, `None` when it does.
+
+use super::super::{App, Pane, confirm};
+use super::{copied, selected_session};
+use crate::model::Kind;
+use crate::model::postgres::State;
+
+pub(super) fn only_activity(app: &App) -> Option<String> {
+    (app.focus != Pane::Activity).then(|| "only in Activity (1)".into())
+}
+
+pub(super) fn filter_disabled(app: &App) -> Option<String> {
+    matches!(app.focus, Pane::Replication | Pane::Cache).then(|| "this pane has no list".into())
+}
+
+pub(super) fn sort_disabled(app: &App) -> Option<String> {
+    match app.focus {
+        Pane::Activity if app.activity.group_by.is_some() => Some("groups are sorted by size".into()),
+        Pane::Activity | Pane::Statements => None,
+        Pane::Locks => Some("the forest is ranked by who blocks most".into()),
+        Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
+    }
+}
+
+pub(super) fn no_findings(app: &App) -> Option<String> {
+    app.findings().is_empty().then(|| "nothing found".into())
+}
+
+pub(super) fn one_target(app: &App) -> Option<String> {
+    let count = app.observers.iter().filter(|observer| observer.target.kind == Kind::Postgres).count();
+    (count < 2).then(|| "only one PostgreSQL server is watched".into())
+}
+
+pub(super) fn copy_disabled(app: &App) -> Option<String> {
+    copied(app).is_none().then(|| "nothing here to copy".into())
+}
+
+pub(super) fn terminate_disabled(app: &App) -> Option<String> {
+    action_disabled(app)
+}
+
+pub(super) fn cancel_disabled(app: &App) -> Option<String> {
+    action_disabled(app).or_else(|| {
+        let session = selected_session(app)?;
+        let pid = session.id.pid;
+        let instead = "K terminates it";
+        match session.state {
+            Some(State::Idle) => Some(format!("{pid} is idle, a cancel would do nothing; {instead}")),
+            Some(state) if state.is_idle_in_transaction() => Some(format!(
+                "{pid} is {}: no statement runs, a cancel would do nothing; {instead}",
+                state.as_str()
+            )),
+            Some(State::Active) if session.wait_event.as_deref() == Some("ClientRead") => {
+                Some(format!("{pid} waits for its client's data, a cancel would do nothing; {instead}"))
+            }
+            Some(State::Active) => None,
+            Some(state) => Some(format!("{pid} is {}: there is no statement to cancel", state.as_str())),
+            None => Some(format!("the state of {pid} is hidden from this role: GRANT pg_read_all_stats")),
+        }
+    })
+}
+
+pub(super) fn action_disabled(app: &App) -> Option<String> {
+    if app.options.read_only {
+        return Some("started with --read-only".into());
+    }
+    let Some(observer) = app.pg_observer() else { return Some("no PostgreSQL server is watched".into()) };
+    let Some(tick) = app.pg() else { return Some("no sample yet".into()) };
+    if observer.outage().is_some() {
+        return Some("the server gives no data now: what is shown may be gone".into());
+    }
+    let Some(session) = selected_session(app) else {
+        return Some("select a session in Activity (1) or Locks (2)".into());
+    };
+    confirm::refusal(session, tick)
+}
+
+pub(super) fn only_locks(app: &App) -> Option<String> {
+    (app.focus != Pane::Locks).then(|| "only in Locks (2)".into())
+}

@@ -1,0 +1,151 @@
+//! What one tick asks and brings back: every statement in one pipeline, one round trip.
+//!
+//! It must not know how often a tick comes or what becomes of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+
+use super::error::statement_reason;
+use super::read;
+use super::sql::{self, Extension};
+use crate::model::Reading;
+use crate::model::postgres::{
+    DatabaseCounters, Oid, Prepared, Rights, Server, Session, Slot, Statement, Wal, WalReceiver, WalSender,
+};
+
+/// What is asked once per connection and again when the server has restarted or was promoted.
+#[derive(Debug, Clone)]
+pub(super) struct Probe {
+    pub(super) server: Arc<Server>,
+    pub(super) rights: Arc<Rights>,
+}
+
+/// What one tick asks.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) major_num: u32,
+    pub(super) probe: bool,
+    pub(super) databases: Vec<Oid>,
+    pub(super) extension: Option<Extension>,
+}
+
+/// What one tick brought back.
+pub(super) struct Batch {
+    pub(super) clock: Clock,
+    pub(super) probe: Option<Probe>,
+    pub(super) sessions: Reading<Vec<Session>>,
+    pub(super) prepared: Reading<Vec<Prepared>>,
+    pub(super) databases: Reading<Vec<DatabaseCounters>>,
+    pub(super) statements: Option<StatementsRead>,
+    pub(super) wal: Reading<Wal>,
+    pub(super) senders: Reading<Vec<WalSender>>,
+    pub(super) slots: Reading<Vec<Slot>>,
+    pub(super) receiver: Reading<Option<WalReceiver>>,
+}
+
+pub(super) struct Clock {
+    pub(super) now: Timestamp,
+    pub(super) in_recovery: bool,
+    pub(super) started_at: Timestamp,
+}
+
+pub(super) struct StatementsRead {
+    pub(super) extension_version: String,
+    /// `None` in a row: hidden from our role.
+    pub(super) rows: Reading<Vec<Option<Statement>>>,
+    pub(super) info: Option<(Option<i64>, Option<Timestamp>)>,
+}
+
+/// All statements of a tick go out together and come back in order: one round trip. Only the clock must
+/// succeed; any other part that fails is unavailable by itself.
+pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Error> {
+    let activity = sql::activity(plan.major_num);
+    let counters = plan.extension.as_ref().map(Extension::counters);
+    let info = plan.extension.as_ref().and_then(Extension::info);
+    let databases: [(&(dyn ToSql + Sync), Type); 1] = [(&plan.databases, Type::OID_ARRAY)];
+    let client = &client;
+    let optional = async |statement: Option<&str>| match statement {
+        Some(statement) => Some(client.query_typed(statement, &[]).await),
+        None => None,
+    };
+    let (clock, probe, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
+        client.query_typed_one(sql::CLOCK, &[]),
+        optional(plan.probe.then_some(sql::PROBE)),
+        client.query_typed(&activity, &[]),
+        client.query_typed(sql::DATABASES, &databases),
+        client.query_typed(sql::WAL, &[]),
+        client.query_typed(sql::SENDERS, &[]),
+        client.query_typed(sql::SLOTS, &[]),
+        client.query_typed(sql::RECEIVER, &[]),
+        client.query_typed(sql::PREPARED, &[]),
+        optional(counters.as_deref()),
+        optional(info.as_deref()),
+    );
+    let clock = clock?;
+    let clock = Clock {
+        now: read::get(&clock, 0)?,
+        in_recovery: read::get(&clock, 1)?,
+        started_at: read::get(&clock, 2)?,
+    };
+    let probe =
+        probe.transpose()?.and_then(|rows| rows.first().map(|row| decode_probe(row, &clock))).transpose()?;
+    let statements = plan.extension.zip(counters).map(|(extension, rows)| StatementsRead {
+        extension_version: extension.version,
+        rows: decode(rows, read::statement),
+        info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
+    });
+    let one = |reading: Reading<Vec<_>>| {
+        reading.map(|rows: &Vec<Option<WalReceiver>>| rows.first().cloned().flatten())
+    };
+    Ok(Batch {
+        clock,
+        probe,
+        sessions: decode(sessions, read::session),
+        prepared: decode(prepared, read::prepared),
+        databases: decode(databases, read::database),
+        statements,
+        wal: decode(wal, read::wal).map(|rows| rows.first().cloned().unwrap_or_default()),
+        senders: decode(senders, read::sender),
+        slots: decode(slots, read::slot),
+        receiver: one(decode(receiver, read::receiver)),
+    })
+}
+
+fn decode<T>(rows: Result<Vec<Row>, Error>, one: impl Fn(&Row) -> Result<T, Error>) -> Reading<Vec<T>> {
+    match rows.and_then(|rows| rows.iter().map(one).collect()) {
+        Ok(values) => Reading::Fresh(values),
+        Err(error) => Reading::Unavailable(statement_reason(&error)),
+    }
+}
+
+fn decode_info(row: &Row) -> Option<(Option<i64>, Option<Timestamp>)> {
+    Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
+}
+
+fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
+    let number = |column| -> Result<u32, Error> {
+        Ok(u32::try_from(read::get::<i32>(row, column)?).unwrap_or_default())
+    };
+    let full_version: &str = read::get(row, 0)?;
+    let max_connections = number(2)?;
+    let (superuser_slots, role_slots, rds_slots) = (number(3)?, number(4)?, number(5)?);
+    let server = Server {
+        version: full_version.split(' ').next().unwrap_or_default().to_owned(),
+        version_num: number(1)?,
+        started_at: clock.started_at,
+        in_recovery: clock.in_recovery,
+        max_connections,
+        usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
+        own_pids: Vec::new(),
+    };
+    let rights = Rights {
+        user: read::get(row, 9)?,
+        superuser: read::get(row, 6)?,
+        read_all_stats: read::get(row, 7)?,
+        signal_backend: read::get(row, 8)?,
+    };
+    Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
+}
