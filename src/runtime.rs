@@ -106,6 +106,15 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    window_change: Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    /// To end, with this exit code: 128 and the signal's number.
+    End(u8),
+    /// To look at the terminal's size.
+    Resize,
 }
 
 impl Signals {
@@ -114,15 +123,25 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            window_change: signal(SignalKind::window_change())?,
         })
     }
 
-    /// The exit code of the signal that came: 128 and its number.
-    async fn next(&mut self) -> u8 {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-            _ = self.hangup.recv() => 129,
+            _ = self.interrupt.recv() => Asked::End(130),
+            _ = self.terminate.recv() => Asked::End(143),
+            _ = self.hangup.recv() => Asked::End(129),
+            _ = self.window_change.recv() => Asked::Resize,
+        }
+    }
+
+    /// Waits for a signal that ends the program.
+    async fn end(&mut self) -> u8 {
+        loop {
+            if let Asked::End(code) = self.next().await {
+                return code;
+            }
         }
     }
 }
@@ -131,7 +150,7 @@ async fn run(config: ScreenConfig, inside_tmux: bool) -> Result<ExitCode, Failur
     let mut signals =
         Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let opened = tokio::select! {
-        code = signals.next() => return Ok(ExitCode::from(code)),
+        code = signals.end() => return Ok(ExitCode::from(code)),
         opened = opening::open(config.targets, config.wait) => opened?,
     };
     let (sample_sender, samples) = mpsc::channel(SAMPLES_MAX);
@@ -199,7 +218,13 @@ impl Session {
             let wake = self.wake_in();
             tokio::select! {
                 biased;
-                code = signals.next() => return code,
+                asked = signals.next() => match asked {
+                    Asked::End(code) => return code,
+                    Asked::Resize => match crossterm::terminal::size() {
+                        Ok((columns, rows)) => self.take(Msg::Input(Input::Resize(columns, rows))),
+                        Err(_) => return 129,
+                    },
+                },
                 input = inputs.next() => match input {
                     Some(input) => self.take_inputs(input, &mut inputs),
                     // The terminal is gone, and with it whoever looked.

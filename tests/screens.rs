@@ -243,7 +243,7 @@ fn postgres(second: i64, incident: bool) -> PgSample {
             in_recovery: false,
             max_connections: 100,
             usable_connections: 97,
-            own_pids: vec![4900],
+            own_pids: vec![4900, 4901, 4902],
         }),
         rights: Arc::new(Rights {
             user: "oncall".into(),

@@ -182,7 +182,12 @@ impl Confirm {
                 self.change = Change::Statement;
                 Answer::Stay
             }
-            _ => Answer::Stay,
+            _ => {
+                // A person's answer comes alone. A key that is none may be the beginning of something else: a
+                // terminal's late answer that spells a y further on.
+                self.disturb(now);
+                Answer::Stay
+            }
         }
     }
 

@@ -30,6 +30,9 @@ pub struct ListState {
     pub selected: Option<RowKey>,
     /// The first row on the screen.
     pub offset: usize,
+    /// Whether the window follows the selection: once somebody has chosen it. Until then the top of the list stays
+    /// in sight, wherever its first row of the beginning has gone.
+    follows: bool,
 }
 
 impl ListState {
@@ -38,8 +41,7 @@ impl ListState {
         self.rows = rows;
         let still_there = self.selected.as_ref().is_some_and(|key| self.rows.contains(key));
         if !still_there {
-            self.selected = self.rows.first().cloned();
-            self.offset = 0;
+            self.to_top();
         }
     }
 
@@ -47,12 +49,14 @@ impl ListState {
     pub fn to_top(&mut self) {
         self.selected = self.rows.first().cloned();
         self.offset = 0;
+        self.follows = false;
     }
 
     /// Selects a row by key, if it is there.
     pub fn select(&mut self, key: RowKey) {
         if self.rows.contains(&key) {
             self.selected = Some(key);
+            self.follows = true;
         }
     }
 
@@ -66,11 +70,12 @@ impl ListState {
         let Some(last) = self.rows.len().checked_sub(1) else { return };
         let place = self.position().unwrap_or_default().saturating_add_signed(by).min(last);
         self.selected = self.rows.get(place).cloned();
+        self.follows = true;
     }
 
     /// Moves the window of `height` rows so that the selection is in it.
     pub fn scroll_to_selection(&mut self, height: usize) {
-        let place = self.position().unwrap_or_default();
+        let place = self.position().filter(|_| self.follows).unwrap_or(self.offset);
         if place < self.offset {
             self.offset = place;
         } else if height > 0 && self.offset + height <= place {
@@ -101,6 +106,18 @@ mod tests {
         assert_eq!(list.selected, Some(RowKey::Pid(9)));
         list.set_rows(Vec::new());
         assert_eq!(list.selected, None);
+    }
+
+    #[test]
+    fn the_window_stays_at_the_top_until_somebody_chooses() {
+        let mut list = ListState::default();
+        list.set_rows(keys(&[1, 2, 3]));
+        list.set_rows(keys(&[7, 8, 9, 1]));
+        list.scroll_to_selection(2);
+        assert_eq!((list.selected.clone(), list.offset), (Some(RowKey::Pid(1)), 0));
+        list.step(0);
+        list.scroll_to_selection(2);
+        assert_eq!(list.offset, 2);
     }
 
     #[test]

@@ -232,7 +232,9 @@ impl LocksView {
         let place = self.list.position();
         self.open.insert(fold);
         self.refresh(tick);
-        self.list.selected = place.and_then(|place| self.list.rows.get(place)).cloned();
+        if let Some(first) = place.and_then(|place| self.list.rows.get(place)).cloned() {
+            self.list.select(first);
+        }
         true
     }
 
@@ -243,7 +245,9 @@ impl LocksView {
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
             RowKey::Statement(_) | RowKey::Group(_) | RowKey::Fold(..) => false,
         });
-        self.list.selected = found.or_else(|| self.list.rows.first()).cloned();
+        if let Some(root) = found.or_else(|| self.list.rows.first()).cloned() {
+            self.list.select(root);
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use crossterm::queue;
 use crossterm::style::force_color_output;
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use ratatui::backend::{Backend as _, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 
 use crate::terminal::{self, Guard};
+use crate::text;
 
 /// Room for the largest frame, so that it leaves in one write.
 const FRAME_BYTES: usize = 256 * 1024;
@@ -113,9 +114,20 @@ impl Drop for Screen {
 
 fn lines(frame: &Buffer) -> Vec<String> {
     let width = usize::from(frame.area.width).max(1);
-    frame
-        .content()
-        .chunks(width)
-        .map(|row| row.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned())
-        .collect()
+    frame.content().chunks(width).map(|row| line(row).trim_end().to_owned()).collect()
+}
+
+/// The text of a row; a wide character covers the cell after it, which holds a blank.
+fn line(row: &[Cell]) -> String {
+    let mut text = String::new();
+    let mut covered = 0;
+    for cell in row {
+        if covered > 0 {
+            covered -= 1;
+        } else {
+            text.push_str(cell.symbol());
+            covered = text::width(cell.symbol()).saturating_sub(1);
+        }
+    }
+    text
 }

@@ -55,8 +55,8 @@ fn translate(event: Event) -> Option<Input> {
     match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => chord(key).map(Input::Key),
         Event::Paste(text) => Some(Input::Paste(text)),
-        Event::Resize(columns, rows) => Some(Input::Resize(columns, rows)),
-        Event::Key(_) | Event::Mouse(_) | Event::FocusGained | Event::FocusLost => None,
+        // A size that comes together with a key is lost there (crossterm 0.29); the signal is listened to instead.
+        Event::Resize(..) | Event::Key(_) | Event::Mouse(_) | Event::FocusGained | Event::FocusLost => None,
     }
 }
 

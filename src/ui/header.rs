@@ -12,6 +12,9 @@ use crate::format;
 use crate::model::postgres::Server;
 use crate::text;
 
+/// How many connections to a server we want: reading, locks, control.
+const OWN_CONNECTIONS: usize = 3;
+
 /// The role and mark of a severity: never colour alone.
 pub(super) const fn mark(severity: Severity) -> (Role, &'static str) {
     match severity {
@@ -80,6 +83,10 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             spans.push(Span::text(format!("live {interval}s ")));
         }
         (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
+    }
+    let own = app.pg().map_or(OWN_CONNECTIONS, |tick| tick.sample.server.own_pids.len());
+    if own < OWN_CONNECTIONS && class != Class::Tiny {
+        spans.push(Span::new(Role::Warning, format!(" {own} of {OWN_CONNECTIONS} connections")));
     }
     if app.options.read_only {
         spans.push(Span::new(Role::Warning, " READ ONLY "));

@@ -9,12 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::link::{Backoff, Connection, STATEMENT_LIMIT, Servers};
+use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers};
 use super::sql::{self, act};
 use super::{OwnPids, Place};
 use crate::model::Reason;
@@ -33,26 +33,29 @@ pub(super) enum Order {
     Observe(i32, oneshot::Sender<Result<Option<Seen>, Reason>>),
 }
 
-/// Serves orders until the last sender is gone, connecting again as often as needed.
+/// Serves orders until the last sender is gone, connecting again as often as needed; over the sampler's connection
+/// while the server admits no other, because a kill is then what is needed most.
 pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: mpsc::Receiver<Order>) {
     let mut backoff = Backoff::default();
     loop {
-        match servers.connect_current().await {
+        let finished = match servers.connect_current().await {
             Ok(connection) => {
                 backoff.reset();
                 own_pids.set(Place::Control, Some(connection.pid));
-                let finished = Control { connection, late: None }.serve(&mut orders).await;
-                own_pids.set(Place::Control, None);
-                if finished {
-                    return;
-                }
+                let mut control = Control { line: connection.line.clone(), late: None };
+                control.serve(&servers, &mut orders, FOR_EVER).await
             }
             Err(error) => {
                 let pause = backoff.next(u64::from(std::process::id()).rotate_left(7));
-                if refuse_while(&mut orders, pause, &error.reason).await {
-                    return;
+                match servers.lent() {
+                    Some(line) => Control { line, late: None }.serve(&servers, &mut orders, pause).await,
+                    None => refuse_while(&mut orders, pause, &error.reason).await,
                 }
             }
+        };
+        own_pids.set(Place::Control, None);
+        if finished {
+            return;
         }
     }
 }
@@ -75,14 +78,20 @@ async fn refuse_while(orders: &mut mpsc::Receiver<Order>, pause: Duration, reaso
 type Rows = Result<Vec<Row>, tokio_postgres::Error>;
 
 struct Control {
-    connection: Connection,
+    line: Line,
     /// A statement whose answer is overdue: nothing else is sent before it is in, or its late answer would be
     /// taken for the next one's.
     late: Option<JoinHandle<Rows>>,
 }
 
 impl Control {
-    async fn serve(&mut self, orders: &mut mpsc::Receiver<Order>) -> bool {
+    /// True when nobody can order anything any more; false when the connection is lost, or after `limit`.
+    async fn serve(
+        &mut self,
+        servers: &Servers,
+        orders: &mut mpsc::Receiver<Order>,
+        limit: Duration,
+    ) -> bool {
         self.warm().await;
         let start = Instant::now();
         let mut warm = interval_at(start + WARM_EVERY, WARM_EVERY);
@@ -95,10 +104,12 @@ impl Control {
                     Some(Order::Observe(pid, reply)) => drop(reply.send(self.observe(pid).await)),
                     None => return true,
                 },
+                () = servers.unseen_role.notified() => self.warm().await,
                 _ = warm.tick() => self.warm().await,
-                _ = ping.tick() => drop(self.ask("/* dbtriage:ping */ SELECT 1", Vec::new()).await),
+                _ = ping.tick() => drop(self.ask(PING, Vec::new()).await),
+                () = sleep_until(start + limit) => return false,
             }
-            if self.connection.client.is_closed() {
+            if self.line.client.is_closed() {
                 return false;
             }
         }
@@ -162,7 +173,7 @@ impl Control {
             drop(timeout(STATEMENT_LIMIT, &mut *late).await.map_err(|_| no_answer())?);
             self.late = None;
         }
-        let client = Arc::clone(&self.connection.client);
+        let client = Arc::clone(&self.line.client);
         let mut asked = tokio::spawn(query(client, statement, arguments));
         if let Ok(finished) = timeout(STATEMENT_LIMIT, &mut asked).await {
             finished.map_err(|error| Reason::new(format!("the statement was not finished: {error}")))

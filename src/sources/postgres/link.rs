@@ -2,10 +2,11 @@
 //!
 //! It must not know what is asked over it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config};
@@ -18,16 +19,29 @@ use crate::model::Reason;
 /// The limit of one statement that is not part of the tick.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
 
+/// A sign of life: idle connections are what firewalls drop first.
+pub(super) const PING: &str = "/* dbtriage:ping */ SELECT 1";
+
+/// Longer than any run.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The driver's handle; shared with the batch that is under way.
-    pub(super) client: Arc<Client>,
+    /// What is asked over it.
+    pub(super) line: Line,
     /// Process id of our backend.
     pub(super) pid: i32,
+    driver: JoinHandle<()>,
+}
+
+/// A way to ask: over a connection of one's own, or over one that is lent.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// The driver's handle; shared with the batch that is under way.
+    pub(super) client: Arc<Client>,
     /// `server_version_num` as far as the greeting tells it: 150000 for 15.x.
     pub(super) major_num: u32,
-    driver: JoinHandle<()>,
 }
 
 impl Drop for Connection {
@@ -42,12 +56,26 @@ pub(super) struct Servers {
     /// How to connect.
     pub(super) settings: Settings,
     current: AtomicUsize,
+    lent: Mutex<Option<Line>>,
+    /// Rung when a role is seen for the first time: control must know it before its sessions can be signalled
+    /// under a lock on `pg_authid`.
+    pub(super) unseen_role: Notify,
 }
 
 impl Servers {
     /// Starts with the first endpoint.
-    pub(super) const fn new(settings: Settings) -> Self {
-        Self { settings, current: AtomicUsize::new(0) }
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, current: AtomicUsize::new(0), lent: Mutex::new(None), unseen_role: Notify::new() }
+    }
+
+    /// Lends the sampler's connection to whoever the server does not admit, or takes it back.
+    pub(super) fn lend(&self, line: Option<Line>) {
+        *self.lent.lock().unwrap_or_else(PoisonError::into_inner) = line;
+    }
+
+    /// The sampler's connection, while there is one.
+    pub(super) fn lent(&self) -> Option<Line> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The endpoint in use.
@@ -117,10 +145,11 @@ async fn open(
             tracing::info!("connection lost: {}", super::error::innermost(&error));
         }
     });
-    let client = Arc::new(client);
-    let mut opened = Connection { client, pid: 0, major_num, driver };
-    opened.client.query_typed(&set_up(major_num), &[]).await.map_err(|e| driver_error(&e))?;
+    let line = Line { client: Arc::new(client), major_num };
+    let mut opened = Connection { line, pid: 0, driver };
+    opened.line.client.query_typed(&set_up(major_num), &[]).await.map_err(|e| driver_error(&e))?;
     let row = opened
+        .line
         .client
         .query_typed_one("/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery()", &[])
         .await

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep_until};
 use tokio_postgres::types::Type;
 
 use super::error::statement_reason;
-use super::link::{Backoff, Connection, Servers};
+use super::link::{Backoff, FOR_EVER, Line, PING, Servers};
 use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
 use crate::model::Reason;
@@ -55,7 +55,8 @@ pub(super) struct Catalog {
     pub(super) ready: bool,
 }
 
-/// Serves wants until the last sender is gone, connecting again as often as needed.
+/// Serves wants until the last sender is gone, connecting again as often as needed; over the sampler's connection
+/// while the server admits no other.
 pub(super) async fn run(
     servers: Arc<Servers>,
     own_pids: OwnPids,
@@ -64,55 +65,63 @@ pub(super) async fn run(
 ) {
     let mut backoff = Backoff::default();
     loop {
-        match servers.connect_current().await {
+        let finished = match servers.connect_current().await {
             Ok(connection) => {
                 backoff.reset();
                 own_pids.set(Place::Locks, Some(connection.pid));
-                let mut reader = Reader { connection, catalog: &catalog, unnamed: BTreeMap::new() };
-                let finished = reader.serve(&mut wants).await;
-                own_pids.set(Place::Locks, None);
-                if finished {
-                    return;
-                }
+                Reader::over(connection.line.clone(), &catalog).serve(&mut wants, FOR_EVER).await
             }
             Err(error) => {
                 let pause = backoff.next(u64::from(std::process::id()));
-                catalog.send_modify(|it| {
-                    it.error = Some(error.reason);
-                    it.ready = true;
-                });
-                refuse_while(&mut wants, pause).await;
+                if let Some(line) = servers.lent() {
+                    Reader::over(line, &catalog).serve(&mut wants, pause).await
+                } else {
+                    catalog.send_modify(|it| {
+                        it.error = Some(error.reason);
+                        it.ready = true;
+                    });
+                    refuse_while(&mut wants, pause).await
+                }
             }
+        };
+        own_pids.set(Place::Locks, None);
+        if finished {
+            return;
         }
     }
 }
 
 /// Waits for `pause`, answering what is asked meanwhile, so that nobody hangs on a lost connection.
-async fn refuse_while(wants: &mut mpsc::Receiver<Want>, pause: Duration) {
+/// True when nobody can want anything any more.
+async fn refuse_while(wants: &mut mpsc::Receiver<Want>, pause: Duration) -> bool {
     let until = tokio::time::sleep(pause);
     tokio::pin!(until);
     loop {
         tokio::select! {
-            () = &mut until => return,
+            () = &mut until => return false,
             want = wants.recv() => match want {
                 Some(Want::Holdings(_, reply)) => drop(reply.send(Err(Reason::new("the locks connection is lost")))),
                 Some(Want::Locks | Want::Texts(_)) => {}
-                None => return,
+                None => return true,
             },
         }
     }
 }
 
 struct Reader<'a> {
-    connection: Connection,
+    line: Line,
     catalog: &'a watch::Sender<Catalog>,
     /// Relations whose name could not be read, and when that was tried.
     unnamed: BTreeMap<Oid, Instant>,
 }
 
-impl Reader<'_> {
-    /// True when nobody can want anything any more, false when the connection is lost.
-    async fn serve(&mut self, wants: &mut mpsc::Receiver<Want>) -> bool {
+impl<'a> Reader<'a> {
+    const fn over(line: Line, catalog: &'a watch::Sender<Catalog>) -> Self {
+        Self { line, catalog, unnamed: BTreeMap::new() }
+    }
+
+    /// True when nobody can want anything any more; false when the connection is lost, or after `limit`.
+    async fn serve(mut self, wants: &mut mpsc::Receiver<Want>, limit: Duration) -> bool {
         self.read_names().await;
         self.read_locks().await;
         let start = Instant::now();
@@ -127,19 +136,20 @@ impl Reader<'_> {
                     None => return true,
                 },
                 _ = names.tick() => self.read_names().await,
-                _ = ping.tick() => drop(self.connection.client.simple_query("/* dbtriage:ping */ SELECT 1").await),
+                _ = ping.tick() => drop(self.line.client.simple_query(PING).await),
+                () = sleep_until(start + limit) => return false,
             }
-            if self.connection.client.is_closed() {
+            if self.line.client.is_closed() {
                 return false;
             }
         }
     }
 
     async fn read_locks(&mut self) {
-        let statement = sql::locks(self.connection.major_num);
+        let statement = sql::locks(self.line.major_num);
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
-        let clock = self.connection.client.query_typed_one(sql::CLOCK, &[]);
-        let rows = self.connection.client.query_typed(&statement, &[]);
+        let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
+        let rows = self.line.client.query_typed(&statement, &[]);
         let (clock, rows) = futures::join!(clock, rows);
         let outcome = clock.and_then(|clock| {
             let rows = rows?.iter().map(read::lock).collect::<Result<Vec<_>, _>>()?;
@@ -181,12 +191,12 @@ impl Reader<'_> {
             return;
         }
         let oids: Vec<Oid> = wanted.iter().copied().collect();
-        let rows = self.connection.client.query_typed(sql::RELATIONS, &[(&oids, Type::OID_ARRAY)]).await;
+        let rows = self.line.client.query_typed(sql::RELATIONS, &[(&oids, Type::OID_ARRAY)]).await;
         let mut names = (*known).clone();
         for row in rows.as_deref().unwrap_or_default() {
-            if let (Ok(oid), Ok(name)) = (read::get::<Oid>(row, 0), read::get::<&str>(row, 1)) {
+            if let (Ok(oid), Ok(Some(name))) = (read::get::<Oid>(row, 0), read::text(row, 1)) {
                 wanted.remove(&oid);
-                names.relations.insert(oid, name.into());
+                names.relations.insert(oid, name);
             }
         }
         self.unnamed.extend(wanted.into_iter().map(|oid| (oid, now)));
@@ -194,16 +204,15 @@ impl Reader<'_> {
     }
 
     async fn read_names(&mut self) {
-        let client = &self.connection.client;
+        let client = &self.line.client;
         let (roles, databases, extension) = futures::join!(
             client.query_typed(sql::ROLES, &[]),
             client.query_typed(sql::DATABASE_NAMES, &[]),
             client.query_typed(sql::EXTENSION, &[]),
         );
         let mut names = (*self.catalog.borrow().names).clone();
-        let entry = |row: &tokio_postgres::Row| {
-            Some((row.try_get::<_, Oid>(0).ok()?, Arc::from(row.try_get::<_, &str>(1).ok()?)))
-        };
+        let entry =
+            |row: &tokio_postgres::Row| Some((row.try_get::<_, Oid>(0).ok()?, read::text(row, 1).ok()??));
         if let Ok(rows) = roles {
             names.roles = rows.iter().filter_map(entry).collect();
         }
@@ -222,9 +231,9 @@ impl Reader<'_> {
         let first_time = !self.catalog.borrow().ready;
         if let (true, Some(Ok(extension))) = (first_time, &extension) {
             // Once before the counters are first read, so that the statement is in them and its text is known.
-            drop(self.connection.client.query_typed(&extension.counters(), &[]).await);
+            drop(self.line.client.query_typed(&extension.counters(), &[]).await);
             if let Some(info) = extension.info() {
-                drop(self.connection.client.query_typed(&info, &[]).await);
+                drop(self.line.client.query_typed(&info, &[]).await);
             }
         }
         self.catalog.send_modify(|it| {
@@ -239,20 +248,17 @@ impl Reader<'_> {
             Some(Ok(extension)) => extension.clone(),
             Some(Err(_)) | None => return,
         };
-        let rows =
-            self.connection.client.query_typed(&extension.texts(), &[(&queryids, Type::INT8_ARRAY)]).await;
+        let rows = self.line.client.query_typed(&extension.texts(), &[(&queryids, Type::INT8_ARRAY)]).await;
         let Ok(rows) = rows else { return };
-        let text = |row| {
-            Some((read::statement_key(row).ok()??, Arc::from(read::get::<Option<&str>>(row, 4).ok()??)))
-        };
+        let text = |row| Some((read::statement_key(row).ok()??, read::text(row, 4).ok()??));
         self.catalog.send_modify(|it| {
             Arc::make_mut(&mut it.texts).extend(rows.iter().filter_map(text));
         });
     }
 
     async fn read_holdings(&mut self, pid: i32) -> Result<Holdings, Reason> {
-        let statement = sql::locks_of_pid(self.connection.major_num);
-        let rows = self.connection.client.query_typed(&statement, &[(&pid, Type::INT4)]).await;
+        let statement = sql::locks_of_pid(self.line.major_num);
+        let rows = self.line.client.query_typed(&statement, &[(&pid, Type::INT4)]).await;
         let rows = rows.map_err(|error| statement_reason(&error))?;
         let locks: Result<Vec<Lock>, _> = rows.iter().map(read::lock).collect();
         let locks = locks.map_err(|error| statement_reason(&error))?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio_postgres::types::{FromSql, PgLsn};
+use tokio_postgres::types::{FromSql, PgLsn, Type};
 use tokio_postgres::{Error, Row};
 
 use crate::model::postgres::{
@@ -19,8 +19,21 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, 
     row.try_get(column)
 }
 
-fn text(row: &Row, column: usize) -> Result<Option<Arc<str>>, Error> {
-    Ok(row.try_get::<_, Option<&str>>(column)?.map(Arc::from))
+/// Text in whatever encoding its writer used: what is not UTF-8 is replaced, and nothing else is lost for it.
+pub(super) struct Lossy(Arc<str>);
+
+impl<'a> FromSql<'a> for Lossy {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(String::from_utf8_lossy(raw).into()))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        [Type::TEXT, Type::VARCHAR, Type::NAME, Type::BYTEA].contains(kind)
+    }
+}
+
+pub(super) fn text(row: &Row, column: usize) -> Result<Option<Arc<str>>, Error> {
+    Ok(row.try_get::<_, Option<Lossy>>(column)?.map(|Lossy(text)| text))
 }
 
 /// The driver has no type for `xid`: it travels as text.

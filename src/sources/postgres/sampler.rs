@@ -3,7 +3,7 @@
 //! While an answer is overdue nothing new is sent, and the screen is told how long it has been waiting.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
 use super::{ConnectError, OwnPids, Pace, Place};
 use crate::model::postgres::{
-    Lock, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
+    Lock, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
 };
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
@@ -55,6 +55,8 @@ pub(super) struct Sampler {
     /// The smallest round trip seen: what a reading costs beyond it is the server's work.
     best_round_trip: Duration,
     probe: Option<Probe>,
+    /// Roles that have been seen at work.
+    roles: BTreeSet<Oid>,
 }
 
 /// When statements were read and what they were, between two readings.
@@ -83,6 +85,7 @@ impl Sampler {
             wires,
             failing_since: None,
             statements,
+            roles: BTreeSet::new(),
             best_round_trip: Duration::MAX,
             probe: None,
         }
@@ -108,7 +111,9 @@ impl Sampler {
                 },
             };
             self.wires.own_pids.set(Place::Sampler, Some(open.pid));
+            self.servers.lend(Some(open.line.clone()));
             let lost = self.sample_over(&open, &mut backoff).await;
+            self.servers.lend(None);
             self.wires.own_pids.set(Place::Sampler, None);
             match lost {
                 Lost::Listener => return,
@@ -135,14 +140,16 @@ impl Sampler {
             next = started + pace.interval;
             let mut asked = match late.take() {
                 Some(asked) => asked,
-                None => tokio::spawn(batch(Arc::clone(&connection.client), self.plan(connection, started))),
+                None => {
+                    tokio::spawn(batch(Arc::clone(&connection.line.client), self.plan(connection, started)))
+                }
             };
             let step = match timeout(pace.deadline(), &mut asked).await {
                 Ok(Ok(Ok(batch))) => {
                     backoff.reset();
                     self.deliver(batch, pace, started).await
                 }
-                Ok(Ok(Err(error))) if connection.client.is_closed() || is_going_down(&error) => {
+                Ok(Ok(Err(error))) if connection.line.client.is_closed() || is_going_down(&error) => {
                     return Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error))));
                 }
                 Ok(Ok(Err(error))) => self.report(OutageKind::Error, statement_reason(&error), None).await,
@@ -172,7 +179,7 @@ impl Sampler {
             Some(_) | None => None,
         };
         let databases = catalog.names.databases.keys().copied().collect();
-        Plan { major_num: connection.major_num, probe: self.probe.is_none(), databases, extension }
+        Plan { major_num: connection.line.major_num, probe: self.probe.is_none(), databases, extension }
     }
 
     async fn report_failure(&mut self, error: ConnectError, pause: Duration) -> Result<(), ()> {
@@ -212,6 +219,7 @@ impl Sampler {
             self.probe = None;
         }
         self.keep_statements(batch.statements, pace, elapsed, &batch.clock);
+        self.note_roles(&batch.sessions);
         let locks = self.locks(&batch.sessions, probe.rights.read_all_stats, started).await;
         self.ask_for_texts(pace).await;
         let catalog = self.wires.catalog.borrow().clone();
@@ -253,6 +261,15 @@ impl Sampler {
             started_at: clock.started_at,
             ..(**probed).clone()
         })
+    }
+
+    /// A role that was never seen at work is not in control's cache yet.
+    fn note_roles(&mut self, sessions: &Reading<Vec<Session>>) {
+        let known = self.roles.len();
+        self.roles.extend(sessions.value().into_iter().flatten().filter_map(|session| session.usesysid));
+        if self.roles.len() > known {
+            self.servers.unseen_role.notify_one();
+        }
     }
 
     /// The lock table, asked for only while somebody waits. A role that does not see who waits asks every time.

@@ -18,13 +18,14 @@ pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT
     pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
     current_user::text";
 
-/// The backends; `query_id` since 14.
+/// The backends; `query_id` since 14. The query travels as bytes: a session of a database in another encoding shows
+/// its bytes to everybody, and any text function raises an error on them, which would darken the whole list.
 pub(super) fn activity(version_num: u32) -> String {
     let query_id = if version_num >= 140_000 { "query_id" } else { "NULL::int8" };
     format!(
         "/* dbtriage:activity */ SELECT pid, leader_pid, datid, usesysid, application_name, client_addr, client_port, \
          backend_type, state, wait_event_type, wait_event, backend_start, xact_start, query_start, state_change, \
-         backend_xid::text, backend_xmin::text, {query_id}, left(query, 1024) FROM pg_stat_get_activity(NULL)"
+         backend_xid::text, backend_xmin::text, {query_id}, substr(textsend(query), 1, 1024) FROM pg_stat_get_activity(NULL)"
     )
 }
 
@@ -145,7 +146,7 @@ impl Extension {
     pub(super) fn texts(&self) -> String {
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
         format!(
-            "/* dbtriage:texts */ SELECT userid, dbid, {toplevel}, queryid, left(query, 4000) \
+            "/* dbtriage:texts */ SELECT userid, dbid, {toplevel}, queryid, substr(textsend(query), 1, 4000) \
              FROM {}.pg_stat_statements(true) WHERE queryid = ANY ($1)",
             self.schema
         )
