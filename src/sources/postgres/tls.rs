@@ -199,7 +199,8 @@ fn explain_certificate(error: &CertificateError) -> (String, &'static str) {
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
     match error {
-        CertificateError::UnknownIssuer => (
+        // A bad signature is an authority of the same name with another key: rebuilt, or a stranger.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "its certificate is not of a trusted authority".into(),
             "give the authority's certificate with sslrootcert=FILE",
         ),
