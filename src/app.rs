@@ -3,6 +3,7 @@
 //! It must not know sources, files, the terminal's output or a clock: `update` is given the time.
 
 mod activity;
+mod columns;
 mod commands;
 mod confirm;
 mod detail;
@@ -19,13 +20,14 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 pub use activity::{ActivityRow, GroupBy, GroupRow, groups};
+pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};
 pub use detail::Detail;
 pub use keymap::Keymap;
 pub use list::{ListState, RowKey};
 pub use locks::{LockLine, LockRow, advice as lock_advice, listed as listed_locks};
-pub use table::{Align, Cell, Column, Columns, Role, Span, Value, Width};
+pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
 
 use crate::engine::findings::Subject;
@@ -325,9 +327,9 @@ impl App {
             .and_then(Observer::tick)
             .and_then(Tick::postgres);
         let Some(tick) = tick else { return };
-        self.activity.refresh(tick, &self.options.columns);
+        self.activity.refresh(tick, &self.options.columns.activity);
         self.locks.refresh(tick);
-        self.statements.refresh(tick, &self.options.columns);
+        self.statements.refresh(tick, &self.options.columns.statements);
         let viewport = self.viewport.clone();
         self.resized(viewport);
     }

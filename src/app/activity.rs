@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::list::{ListState, RowKey};
-use super::table::{Align, Cell, Column, Columns, Role, Sort, Value, Width};
+use super::table::{Align, Cell, Column, Role, Sort, Value, Width};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
 use crate::engine::vitals::is_own;
@@ -257,7 +257,7 @@ pub struct GroupRow {
 
 impl ActivityView {
     /// Lists the rows anew.
-    pub(super) fn refresh(&mut self, tick: &PgTick, columns: &Columns) {
+    pub(super) fn refresh(&mut self, tick: &PgTick, columns: &[ActivityColumn]) {
         let before = std::mem::take(&mut self.list.rows);
         if let Some(by) = self.group_by {
             let groups = groups(tick, by);
@@ -294,8 +294,8 @@ impl ActivityView {
         (shown, hidden)
     }
 
-    fn order(&self, rows: &mut [ActivityRow<'_>], columns: &Columns, before: &[RowKey]) {
-        let by = columns.activity.iter().chain(COLUMNS).find(|column| column.name == self.sort.column);
+    fn order(&self, rows: &mut [ActivityRow<'_>], columns: &[ActivityColumn], before: &[RowKey]) {
+        let by = columns.iter().chain(COLUMNS).find(|column| column.name == self.sort.column);
         let Some(by) = by else { return };
         let keyed = |row: &ActivityRow<'_>| (by.cell)(row).value;
         rows.sort_by_cached_key(|row| row.session.id);

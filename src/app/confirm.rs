@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::activity::ActivityRow;
 use super::table::{Role, Span};
 use crate::engine::PgTick;
-use crate::engine::locks::describe;
+use crate::engine::locks::{describe, strength};
 use crate::engine::vitals::is_own;
 use crate::format::{age_at, counted};
 use crate::model::action::{Action, Holdings};
@@ -362,19 +362,4 @@ impl Confirm {
             "The client sees a lost connection.".into()
         }
     }
-}
-
-/// Stronger modes are worth naming first.
-fn strength(mode: &str) -> usize {
-    const ORDER: [&str; 8] = [
-        "AccessShareLock",
-        "RowShareLock",
-        "RowExclusiveLock",
-        "ShareUpdateExclusiveLock",
-        "ShareLock",
-        "ShareRowExclusiveLock",
-        "ExclusiveLock",
-        "AccessExclusiveLock",
-    ];
-    ORDER.iter().position(|known| *known == mode).unwrap_or_default()
 }

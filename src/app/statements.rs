@@ -1,7 +1,7 @@
 //! Pane 3: which statements cost most now.
 
 use super::list::{ListState, RowKey};
-use super::table::{Align, Cell, Column, Columns, Role, Sort, Value, Width};
+use super::table::{Align, Cell, Column, Role, Sort, Value, Width};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
 use crate::engine::statements::StatementRow;
@@ -92,7 +92,7 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
 
 impl StatementsView {
     /// Lists the rows anew.
-    pub(super) fn refresh(&mut self, tick: &PgTick, columns: &Columns) {
+    pub(super) fn refresh(&mut self, tick: &PgTick, columns: &[StatementColumn]) {
         let filter = Filter::parse(&self.filter_text);
         let Some(table) = tick.statements.value() else {
             self.list.set_rows(Vec::new());
@@ -104,7 +104,7 @@ impl StatementsView {
         let shown: Vec<&StatementRow> = table.rows.iter().filter(passes).collect();
         self.hidden = table.rows.len() - shown.len();
         let mut rows = shown;
-        if let Some(by) = columns.statements.iter().find(|column| column.name == self.sort.column) {
+        if let Some(by) = columns.iter().find(|column| column.name == self.sort.column) {
             let mut values: Vec<(Value, &StatementRow)> =
                 rows.iter().map(|row| ((by.cell)(row).value, *row)).collect();
             // Stable: equals keep the engine's order, costliest first.

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+pub use self::conflict::strength;
 use self::graph::Graph;
 use crate::model::postgres::{Lock, LockTag, Names, Prepared, Session};
 

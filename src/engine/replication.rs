@@ -257,3 +257,145 @@ fn waiting_on(sample: &Sample) -> Option<String> {
     let holds_up = matches!(kind, "Lock" | "BufferPin") || event.starts_with("RecoveryConflict");
     holds_up.then(|| format!("{kind}/{event}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::Reason;
+    use crate::model::postgres::{Names, Rights, Server, Statements, Wal};
+    use pretty_assertions::assert_eq;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + second).unwrap()
+    }
+
+    fn sample(second: i64, in_recovery: bool, wal: Wal) -> Sample {
+        let nothing = Reason::new("not read");
+        Sample {
+            server_time: at(second),
+            server: Arc::new(Server {
+                version: "15.18".into(),
+                version_num: 150_018,
+                started_at: at(0),
+                in_recovery,
+                max_connections: 100,
+                usable_connections: 97,
+                own_pids: Vec::new(),
+            }),
+            rights: Arc::new(Rights {
+                user: "u".into(),
+                superuser: false,
+                read_all_stats: true,
+                signal_backend: true,
+            }),
+            names: Arc::new(Names::default()),
+            sessions: Reading::Fresh(Vec::new()),
+            locks: Reading::Fresh(Vec::new()),
+            prepared: Reading::Fresh(Vec::new()),
+            databases: Reading::Fresh(Vec::new()),
+            statements: Reading::<Arc<Statements>>::Unavailable(nothing),
+            statement_texts: Arc::default(),
+            wal: Reading::Fresh(wal),
+            senders: Reading::Fresh(Vec::new()),
+            slots: Reading::Fresh(Vec::new()),
+            receiver: Reading::Fresh(None),
+        }
+    }
+
+    fn primary(second: i64, end: Lsn, replayed: Lsn, replay_lag_seconds: Option<f64>) -> Sample {
+        let sender = WalSender {
+            pid: 7,
+            state: Some("streaming".into()),
+            sent_lsn: Some(end),
+            write_lsn: Some(end),
+            flush_lsn: Some(end),
+            replay_lsn: Some(replayed),
+            write_lag_seconds: None,
+            flush_lag_seconds: None,
+            replay_lag_seconds,
+            sync_state: Some("async".into()),
+        };
+        let wal = Wal { current_lsn: Some(end), ..Wal::default() };
+        Sample { senders: Reading::Fresh(vec![sender]), ..sample(second, false, wal) }
+    }
+
+    fn standby(second: i64, received: Lsn, replayed: Lsn, streaming: bool) -> Sample {
+        let upstream = WalReceiver {
+            status: Some("streaming".into()),
+            upstream: None,
+            last_msg_receipt_time: Some(at(second)),
+            latest_end_lsn: None,
+        };
+        let wal = Wal {
+            received_lsn: Some(received),
+            replayed_lsn: Some(replayed),
+            last_replayed_at: Some(at(-60)),
+            ..Wal::default()
+        };
+        Sample { receiver: Reading::Fresh(streaming.then_some(upstream)), ..sample(second, true, wal) }
+    }
+
+    fn last(samples: &[Sample]) -> Replication {
+        let mut history = LagHistory::default();
+        for sample in samples {
+            history.push(sample);
+        }
+        derive(samples.last().unwrap(), &history)
+    }
+
+    #[test]
+    fn an_idle_primary_shows_no_false_lag() {
+        // The walsender's replay_lag stays at its last value for a while after traffic stops.
+        let standbys = last(&[primary(0, 5000, 5000, Some(3.0))]).standbys;
+        let standby = &standbys.value().unwrap()[0];
+        assert_eq!((standby.replay_lag_bytes, standby.replay_lag_seconds), (Some(0), Some(0.0)));
+    }
+
+    #[test]
+    fn bytes_behind_without_a_time_are_an_unknown_time() {
+        let standbys = last(&[primary(0, 5000, 1000, None)]).standbys;
+        let standby = &standbys.value().unwrap()[0];
+        assert_eq!((standby.replay_lag_bytes, standby.replay_lag_seconds), (Some(4000), None));
+        assert_eq!(standby.catch_up_seconds, None);
+    }
+
+    #[test]
+    fn the_time_to_catch_up_follows_the_rate() {
+        let standbys = last(&[primary(0, 9000, 1000, Some(9.0)), primary(2, 9000, 5000, Some(5.0))]).standbys;
+        // 2,000 bytes a second nearer, 4,000 to go.
+        assert_eq!(standbys.value().unwrap()[0].catch_up_seconds, Some(2.0));
+    }
+
+    #[test]
+    fn a_standbys_lag_is_the_age_of_the_position_it_replays() {
+        let samples = [
+            standby(0, 1000, 1000, true),
+            standby(1, 2000, 1000, true),
+            standby(2, 3000, 1000, true),
+            standby(5, 3000, 2000, true),
+        ];
+        let recovery = last(&samples).recovery.unwrap();
+        // 2,000 was received at second 1, four seconds ago.
+        assert_eq!((recovery.replay_lag_bytes, recovery.replay_lag_seconds), (Some(1000), Some(4.0)));
+        let idle = last(&[standby(0, 1000, 1000, true), standby(9, 1000, 1000, true)]).recovery.unwrap();
+        assert_eq!(
+            idle.replay_lag_seconds,
+            Some(0.0),
+            "the last commit is a minute old, and nothing is behind"
+        );
+    }
+
+    #[test]
+    fn a_standby_that_is_not_streaming_does_not_know_its_lag() {
+        let recovery = last(&[standby(0, 1000, 1000, false)]).recovery.unwrap();
+        assert_eq!((recovery.replay_lag_seconds, recovery.replay_lag_seconds_at_most), (None, Some(60.0)));
+    }
+
+    #[test]
+    fn a_position_below_the_replayed_one_is_not_negative_lag() {
+        let recovery = last(&[standby(0, 900, 1000, true)]).recovery.unwrap();
+        assert_eq!((recovery.replay_lag_bytes, recovery.replay_lag_seconds), (Some(0), Some(0.0)));
+    }
+}

@@ -23,6 +23,11 @@ const NAMES: [&str; 8] = [
 const CONFLICTS: [u16; 8] =
     [0b1000_0000, 0b1100_0000, 0b1111_0000, 0b1111_1000, 0b1110_1100, 0b1111_1100, 0b1111_1110, 0b1111_1111];
 
+/// The place of a mode among the eight, weakest first; 0 for an unknown name.
+pub fn strength(mode: &str) -> usize {
+    NAMES.iter().position(|known| *known == mode).unwrap_or_default()
+}
+
 impl Modes {
     /// The one mode of this name; an unknown name conflicts with nothing.
     pub(super) fn named(name: &str) -> Self {
