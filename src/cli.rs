@@ -15,6 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
     about = "The incident terminal for PostgreSQL and Redis: who blocks whom, what is slow, and a safe cancel and terminate",
     after_help = AFTER_HELP,
     disable_help_flag = true,
+    args_override_self = true,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
 )]
@@ -42,7 +43,7 @@ Exit codes: 0 quit, 2 usage, 3 could not connect, 130 interrupted.";
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Take a few samples, print one report, exit
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, args_override_self = true)]
     Snapshot(SnapshotArgs),
     /// Show, check or locate the configuration
     Config(ConfigArgs),

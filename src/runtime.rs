@@ -96,6 +96,7 @@ pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCod
     }
     let tokio = start_tokio()?;
     let ended = tokio.block_on(run(config, environment.contains_key("TMUX")));
+    terminal::restore();
     // Tasks that still wait for a server must not keep the terminal.
     tokio.shutdown_timeout(Duration::from_millis(100));
     ended

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::Failure;
 use crate::config::{PgTarget, RedisTarget, Targets};
@@ -14,6 +14,8 @@ use crate::sources::postgres::{self, ConnectError, Cure};
 use crate::sources::{Pace, redis};
 use crate::terminal;
 
+/// The exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
 /// A password is asked for this often before it is given up.
 const PASSWORD_TRIES: usize = 3;
 
@@ -47,21 +49,15 @@ pub(super) struct Handles {
 }
 
 /// Connects to every target. Fails when none can be reached for a reason that waiting does not cure, unless
-/// `wait` says to go on all the same.
+/// `wait` says to go on all the same, and when a question for a password is interrupted.
 pub(super) async fn open(targets: Targets, wait: bool) -> Result<Vec<Opened>, Failure> {
-    let may_ask = targets.may_ask;
-    let ask_first = targets.ask_first;
-    let mut waiting = Vec::new();
-    for mut target in targets.postgres {
-        if ask_first {
-            ask(&mut target)?;
-        }
-        waiting.push(target);
-    }
-    let (mut opened, redis): (Vec<Opened>, Vec<Opened>) = futures::join!(
-        join_all(waiting.into_iter().map(|target| open_postgres(target, may_ask))),
+    let questions =
+        Questions { may_ask: targets.may_ask, ask_first: targets.ask_first, one_at_a_time: Mutex::new(()) };
+    let (postgres, redis) = futures::join!(
+        join_all(targets.postgres.into_iter().map(|target| open_postgres(target, &questions))),
         join_all(targets.redis.into_iter().map(open_redis))
     );
+    let mut opened = postgres.into_iter().collect::<Result<Vec<_>, _>>()?;
     opened.extend(redis);
     let hopeless = |it: &Opened| it.failure().is_some_and(|error| error.cure != Cure::Wait);
     if !wait && !opened.is_empty() && opened.iter().all(hopeless) {
@@ -72,37 +68,53 @@ pub(super) async fn open(targets: Targets, wait: bool) -> Result<Vec<Opened>, Fa
     Ok(opened)
 }
 
-async fn open_postgres(mut target: PgTarget, may_ask: bool) -> Opened {
+/// When a password is asked for.
+struct Questions {
+    may_ask: bool,
+    ask_first: bool,
+    /// Several servers may want one, and there is one terminal.
+    one_at_a_time: Mutex<()>,
+}
+
+async fn open_postgres(mut target: PgTarget, questions: &Questions) -> Result<Opened, Failure> {
+    if questions.ask_first {
+        ask(&mut target, questions).await?;
+    }
+    let mut failure = None;
     for _ in 0..PASSWORD_TRIES {
         match postgres::open(target.settings.clone()).await {
-            Ok(opened) => return Opened::Postgres(target.target, Box::new(opened), None),
-            Err(error) if error.cure == Cure::Password && may_ask => {
-                if ask(&mut target).is_err() {
-                    return not_yet(target, Some(error));
-                }
-            }
+            Ok(opened) => return Ok(Opened::Postgres(target.target, Box::new(opened), None)),
             Err(error) => {
-                return not_yet(target, Some(error));
+                let wants_password = error.cure == Cure::Password && questions.may_ask;
+                failure = Some(error);
+                if !wants_password {
+                    break;
+                }
+                match ask(&mut target, questions).await {
+                    Err(interrupted) if interrupted.code == INTERRUPTED => return Err(interrupted),
+                    // Without a terminal to ask on, the server's wish is what is told.
+                    Err(_) => break,
+                    Ok(()) => {}
+                }
             }
         }
     }
-    not_yet(target, None)
+    Ok(Opened::Postgres(target.target, Box::new(postgres::not_yet_open(target.settings)), failure))
 }
 
-fn not_yet(target: PgTarget, failure: Option<ConnectError>) -> Opened {
-    Opened::Postgres(target.target, Box::new(postgres::not_yet_open(target.settings)), failure)
-}
-
-fn ask(target: &mut PgTarget) -> Result<(), Failure> {
+async fn ask(target: &mut PgTarget, questions: &Questions) -> Result<(), Failure> {
+    let _turn = questions.one_at_a_time.lock().await;
     let prompt =
         super::one_line(&format!("Password for user {} on {}: ", target.settings.user, target.target.name));
-    match terminal::ask_password(&prompt) {
+    // On a thread of its own, so that a signal can end the program while it waits for the answer.
+    let answer = tokio::task::spawn_blocking(move || terminal::ask_password(&prompt)).await;
+    match answer.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
         Ok(answer) => {
             target.settings.password = Some(Secret(answer));
             Ok(())
         }
         Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-            Err(Failure { message: "interrupted".into(), code: 130 })
+            Err(Failure { message: "interrupted".into(), code: INTERRUPTED })
         }
         Err(error) => Err(Failure::unreachable(format!(
             "cannot ask for a password: {error}; set PGPASSWORD or use ~/.pgpass"

@@ -33,6 +33,7 @@ impl Drop for Guard {
 
 /// Puts the terminal back as it was found, if it was taken.
 pub fn restore() {
+    super::password::restore();
     if ENTERED.swap(false, Ordering::SeqCst) {
         // Each step by itself: a terminal that is gone fails them all, one that is half there gets the rest.
         let mut out = io::stdout();

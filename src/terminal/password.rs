@@ -2,8 +2,9 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufReader, Read as _, Write as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
@@ -15,15 +16,31 @@ const BACKSPACE: [u8; 2] = [8, 127];
 pub fn ask(prompt: &str) -> io::Result<String> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
     write!(&terminal, "{prompt}")?;
-    let before = tcgetattr(&terminal)?;
-    let mut silent = before.clone();
+    let mut silent = tcgetattr(&terminal)?;
+    *before() = Some(silent.clone());
     // Signals are read as bytes, so that an interrupt cannot leave the terminal silent.
     silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
     let answer = read_line(&mut BufReader::new(&terminal).bytes());
-    tcsetattr(&terminal, SetArg::TCSAFLUSH, &before)?;
+    restore();
     writeln!(&terminal)?;
     answer
+}
+
+/// How the terminal was before it was made silent; `None` while it is not.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+fn before() -> MutexGuard<'static, Option<Termios>> {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives the terminal its echo back, if a question has taken it. A signal may end the program while it asks.
+pub(super) fn restore() {
+    if let (Some(before), Ok(terminal)) = (before().take(), OpenOptions::new().write(true).open("/dev/tty"))
+        && let Err(error) = tcsetattr(&terminal, SetArg::TCSAFLUSH, &before)
+    {
+        tracing::warn!("the terminal's echo is not back: {error}");
+    }
 }
 
 fn read_line(bytes: &mut impl Iterator<Item = io::Result<u8>>) -> io::Result<String> {
