@@ -1060,7 +1060,8 @@ fn a_cancel_means_one_statement() {
     assert_eq!(watch.act(cancel), Ok(ActionReply::Signalled));
     let error = running.wait(PATIENCE).unwrap_err();
     assert!(format!("{error:#}").contains("57014"), "{error:#}");
-    // It is over, so that there is nothing left to cancel, and the session lives.
+    // Once it is over there is nothing left to cancel, and the session lives.
+    watch.session(victim.pid(), |session| session.state == Some(State::Idle));
     assert!(matches!(watch.act(cancel), Ok(ActionReply::Changed(_))));
     assert_eq!(victim.cell("SELECT 'alive'").unwrap(), "alive");
 }
