@@ -249,7 +249,8 @@ impl Session {
     /// Until something on the screen changes by itself: a toast ends, or the age of an outage grows.
     fn wake_in(&self) -> Duration {
         let failing = self.app.observers.iter().any(|observer| observer.outage().is_some());
-        let heartbeat = if failing { Duration::from_secs(1) } else { Duration::from_secs(3600) };
+        // Without an outage only silence can change the screen, and silence is told after three intervals.
+        let heartbeat = if failing { Duration::from_secs(1) } else { self.app.options.interval * 4 };
         let toast = self.app.next_change().and_then(|at| Duration::try_from(at.duration_since(now())).ok());
         toast.map_or(heartbeat, |toast| toast.max(Duration::from_millis(10)).min(heartbeat))
     }
@@ -280,13 +281,7 @@ impl Session {
             Effect::ReadHoldings(target, pid) => {
                 acting::read_holdings(Arc::clone(&self.handles), target, pid, self.messages.clone());
             }
-            Effect::Copy(text) => {
-                let (severity, said) = match terminal::copy(&text, self.inside_tmux) {
-                    Ok(said) => (Severity::Notice, said.to_owned()),
-                    Err(error) => (Severity::Warning, format!("cannot copy: {error}")),
-                };
-                self.take(Msg::Notice(severity, said));
-            }
+            Effect::Copy(text) => self.copy(text),
             Effect::SetInterval(interval) => drop(self.pace.send_replace(Pace::screen(interval))),
             Effect::Redraw => self.screen.forget(),
             Effect::Suspend => self.suspend(),
@@ -296,6 +291,19 @@ impl Session {
                 }
                 self.ended = Some(0);
             }
+        }
+    }
+
+    /// Inside tmux its own buffer is better, but another program may hang and so runs beside the loop; OSC 52 goes
+    /// the way of the frames, so that the two cannot mix.
+    fn copy(&mut self, text: String) {
+        if self.inside_tmux {
+            let messages = self.messages.clone();
+            tokio::task::spawn_blocking(move || {
+                drop(messages.blocking_send(said(terminal::copy_to_tmux(&text))));
+            });
+        } else {
+            self.take(said(terminal::copy(&text)));
         }
     }
 
@@ -315,6 +323,14 @@ impl Session {
         if let Err(error) = stopped {
             self.take(Msg::Notice(Severity::Warning, format!("cannot stop: {error}")));
         }
+    }
+}
+
+/// What became of a copy.
+fn said(copied: std::io::Result<&'static str>) -> Msg {
+    match copied {
+        Ok(said) => Msg::Notice(Severity::Notice, said.to_owned()),
+        Err(error) => Msg::Notice(Severity::Warning, format!("cannot copy: {error}")),
     }
 }
 

@@ -9,7 +9,7 @@ mod input;
 mod password;
 
 pub use chord::{Chord, Key};
-pub use clipboard::copy;
+pub use clipboard::{copy, copy_to_tmux};
 pub use guard::{Guard, restore};
 pub use input::{Input, Inputs};
 pub use password::ask as ask_password;

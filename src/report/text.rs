@@ -76,7 +76,7 @@ fn postgres(out: &mut String, name: &str, tick: &PgTick) {
             count(vitals.active),
             count(vitals.blocked),
             count(vitals.idle_in_transaction),
-            known(vitals.oldest_transaction_seconds, format::age),
+            vitals.oldest_transaction_seconds.map_or_else(|| "-".into(), format::age),
             known(vitals.transactions_per_second, format::count),
             known(vitals.buffer_hit_ratio, format::share),
         ),

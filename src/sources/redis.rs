@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,7 +28,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A Redis server and how to reach it.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Knows no password: the crate would log in by itself and keep the server's refusal to itself.
     client: Client,
+    user: Option<String>,
+    password: Option<Secret>,
     /// `host:port` or the path of a socket.
     pub name: String,
 }
@@ -38,13 +43,14 @@ pub fn settings(url: &str, password: Option<&Secret>) -> Result<Settings, Reason
         Reason::new(format!("a Redis URL cannot be read: {}", error.category()))
             .with_hint("write redis://[user[:password]@]host[:port][/db]")
     };
-    let mut info = url.into_connection_info().map_err(|error| refuse(&error))?;
-    if let (None, Some(Secret(password))) = (info.redis_settings().password(), password) {
-        let login = info.redis_settings().clone().set_password(password);
-        info = info.set_redis_settings(login);
-    }
+    let info = url.into_connection_info().map_err(|error| refuse(&error))?;
+    let login = info.redis_settings();
+    let user = login.username().map(str::to_owned);
+    let password = login.password().map(|word| Secret(word.to_owned())).or_else(|| password.cloned());
     let name = address(info.addr());
-    Ok(Settings { client: Client::open(info).map_err(|error| refuse(&error))?, name })
+    // INFO tells of the whole server: no database is selected.
+    let info = info.set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
+    Ok(Settings { client: Client::open(info).map_err(|error| refuse(&error))?, user, password, name })
 }
 
 /// Whether a URL holds a password, which other users of the machine can then read in the process list.
@@ -105,14 +111,23 @@ async fn connect(settings: &Settings) -> Result<MultiplexedConnection, ConnectEr
         .set_response_timeout(Some(CONNECT_TIMEOUT));
     let opening = settings.client.get_multiplexed_async_connection_with_config(&config);
     // The crate's own limits cover the socket; this one covers whatever they do not.
-    timeout(CONNECT_TIMEOUT * 2, opening)
+    let mut connection = timeout(CONNECT_TIMEOUT * 2, opening)
         .await
         .map_err(|_| ConnectError {
             reason: Reason::new(format!("{} accepts no connection", settings.name)).with_hint("still trying"),
             cure: Cure::Wait,
             outage: OutageKind::Blocked,
         })?
-        .map_err(|error| explain(&error, settings))
+        .map_err(|error| explain(&error, settings))?;
+    if let Some(Secret(password)) = &settings.password {
+        let mut login = redis::cmd("AUTH");
+        if let Some(user) = &settings.user {
+            login.arg(user);
+        }
+        let answer: Result<(), RedisError> = login.arg(password).query_async(&mut connection).await;
+        answer.map_err(|error| explain(&error, settings))?;
+    }
+    Ok(connection)
 }
 
 /// Tells a stalled server from a refused connection and from an error reply, which is repeated word for word.

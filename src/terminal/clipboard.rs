@@ -10,16 +10,28 @@ use crossterm::execute;
 /// The most that is copied: terminals drop longer sequences.
 const BYTES_MAX: usize = 50_000;
 
-/// Copies the text and says where it went.
-pub fn copy(text: &str, inside_tmux: bool) -> io::Result<&'static str> {
+/// Copies by the terminal and says so.
+pub fn copy(text: &str) -> io::Result<&'static str> {
+    bounded(text)?;
+    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
+    Ok("copied by the terminal (OSC 52)")
+}
+
+/// Copies to the buffer of the tmux around us, which passes it on, and says so. May take as long as tmux does.
+pub fn copy_to_tmux(text: &str) -> io::Result<&'static str> {
+    bounded(text)?;
+    if to_tmux(text)? {
+        Ok("copied to the tmux buffer")
+    } else {
+        Err(io::Error::other("tmux load-buffer failed"))
+    }
+}
+
+fn bounded(text: &str) -> io::Result<()> {
     if text.len() > BYTES_MAX {
         return Err(io::Error::other(format!("{} bytes are more than a terminal takes", text.len())));
     }
-    if inside_tmux && to_tmux(text).is_ok_and(|copied| copied) {
-        return Ok("copied to the tmux buffer");
-    }
-    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
-    Ok("copied by the terminal (OSC 52)")
+    Ok(())
 }
 
 fn to_tmux(text: &str) -> io::Result<bool> {

@@ -77,6 +77,10 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             let next = if matches!(class, Class::Tiny) { String::new() } else { next };
             spans.push(Span::new(Role::Critical, format!("○ {} for {since}{next} ", outage.kind)));
         }
+        (None, Some(tick)) if is_silent(tick.taken_at, app) => {
+            let age = format::age_at(tick.taken_at, app.now);
+            spans.push(Span::new(Role::Critical, format!("○ no sample for {age} ")));
+        }
         (None, Some(_)) => {
             let interval = format::count(app.options.interval.as_secs_f64());
             spans.push(Span::new(Role::Good, "● "));
@@ -99,6 +103,11 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
         spans.push(Span::text(format!(" {} ", format::clock(clock))));
     }
     spans
+}
+
+/// Nothing has come for three intervals, and nobody has said why.
+fn is_silent(taken_at: jiff::Timestamp, app: &App) -> bool {
+    3.0 * app.options.interval.as_secs_f64() + 2.0 < format::seconds_between(taken_at, app.now)
 }
 
 /// The figures, each with its trend where there is room.

@@ -27,6 +27,9 @@ const RELATION_RETRY: Duration = Duration::from_secs(5);
 /// The most relation names that are kept.
 const RELATIONS_MAX: usize = 10_000;
 
+/// The most statement texts that are kept.
+const TEXTS_MAX: usize = 5_000;
+
 /// What the other tasks ask of this one.
 #[derive(Debug)]
 pub(super) enum Want {
@@ -252,7 +255,12 @@ impl<'a> Reader<'a> {
         let Ok(rows) = rows else { return };
         let text = |row| Some((read::statement_key(row).ok()??, read::text(row, 4).ok()??));
         self.catalog.send_modify(|it| {
-            Arc::make_mut(&mut it.texts).extend(rows.iter().filter_map(text));
+            let texts = Arc::make_mut(&mut it.texts);
+            if texts.len() > TEXTS_MAX {
+                // Entries come and go; those that still matter are asked for again.
+                texts.clear();
+            }
+            texts.extend(rows.iter().filter_map(text));
         });
     }
 
