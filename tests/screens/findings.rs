@@ -1,0 +1,137 @@
+//! What the checks find in a moment, what keeps them quiet, and when they cannot tell.
+
+use std::sync::Arc;
+
+use dbtriage::engine::{Baseline, Finding, Observer, Severity, Thresholds};
+use dbtriage::model::postgres::{Rights, Sample as PgSample, Server, State};
+use dbtriage::model::{Body, Kind, Outage, OutageKind, Reading, Reason, Sample, Target, TargetId};
+use jiff::SignedDuration;
+use pretty_assertions::assert_eq;
+
+use crate::moment::{at, postgres, session};
+
+fn observed(bodies: Vec<Body>) -> Observer {
+    let target = Target { id: TargetId(0), name: "shop-db:5432/reports".into(), kind: Kind::Postgres };
+    let mut observer = Observer::new(target, Baseline::Previous, Thresholds::default());
+    for (second, body) in (0..).zip(bodies) {
+        observer.observe(Sample { target: TargetId(0), taken_at: at(second), body });
+    }
+    observer
+}
+
+fn found(sample: PgSample) -> Vec<Finding> {
+    observed(vec![Body::Postgres(Box::new(sample))]).findings().to_vec()
+}
+
+fn told(findings: &[Finding]) -> Vec<(&str, Severity, &str)> {
+    findings.iter().map(|it| (it.check, it.severity, it.summary.as_str())).collect()
+}
+
+fn with_sessions(count: i32) -> PgSample {
+    let mut sample = postgres(0, false);
+    if let Reading::Fresh(sessions) = &mut sample.sessions {
+        let application = |n| if n % 4 == 0 { "web" } else { "reports-worker" };
+        sessions
+            .extend((0..count).map(|n| session(at(0), 5000 + n, application(n), State::Idle, 5, "COMMIT")));
+    }
+    sample
+}
+
+#[test]
+fn a_healthy_server_is_quiet() {
+    assert_eq!(told(&found(postgres(0, false))), []);
+    assert_eq!(told(&found(with_sessions(76))), [], "77 of 97 are less than 80 %");
+}
+
+#[test]
+fn connections_near_the_limit_name_their_holder() {
+    let warned = found(with_sessions(77));
+    assert_eq!(
+        told(&warned),
+        [("connections", Severity::Warning, "78 of 97 usable connections in use: reports-worker holds 57")]
+    );
+    assert!((warned[0].evidence.threshold - 80.0).abs() < 1e-9);
+    assert_eq!(told(&found(with_sessions(92)))[0].1, Severity::Critical, "93 of 97 are more than 95 %");
+}
+
+#[test]
+fn a_pile_up_is_told_by_its_root_and_the_root_only_once() {
+    let findings = found(postgres(0, true));
+    assert_eq!(
+        told(&findings),
+        [(
+            "blocking",
+            Severity::Critical,
+            "4242 reports-worker, idle in transaction 8m12s, blocks 19 sessions (longest 8m02s)"
+        )]
+    );
+    assert!(findings[0].help.starts_with("terminate 4242"), "{}", findings[0].help);
+}
+
+#[test]
+fn an_idle_transaction_is_told_from_its_limit_on() {
+    let aged = |seconds| {
+        let mut sample = postgres(0, false);
+        if let Reading::Fresh(sessions) = &mut sample.sessions {
+            sessions.push(session(at(0), 5000, "billing", State::IdleInTransaction, seconds, "UPDATE"));
+        }
+        found(sample)
+    };
+    assert_eq!(told(&aged(299)), []);
+    assert_eq!(
+        told(&aged(300)),
+        [("idle-in-transaction", Severity::Warning, "5000 billing, idle in transaction 5m00s")]
+    );
+    assert_eq!(told(&aged(900))[0].1, Severity::Critical);
+}
+
+#[test]
+fn a_role_that_sees_no_states_cannot_tell() {
+    let mut sample = postgres(0, false);
+    let rights =
+        Rights { user: "nobody".into(), superuser: false, read_all_stats: false, signal_backend: false };
+    sample.rights = Arc::new(rights);
+    let observer = observed(vec![Body::Postgres(Box::new(sample))]);
+    assert_eq!(
+        observer.not_yet().get("idle-in-transaction"),
+        Some(&"needs pg_read_all_stats (part of pg_monitor)")
+    );
+}
+
+#[test]
+fn an_outage_is_critical_keeps_its_beginning_and_judges_nothing_old() {
+    let outage = |since| {
+        let reason = Reason::new("connection lost").with_hint("is it running?");
+        Body::Outage(Outage { kind: OutageKind::Unreachable, reason, since: at(since), retry_at: None })
+    };
+    let observer =
+        observed(vec![Body::Postgres(Box::new(postgres(0, true))), outage(1), outage(1), outage(1)]);
+    assert_eq!(
+        told(observer.findings()),
+        [("unreachable", Severity::Critical, "shop-db:5432/reports unreachable for 2s: connection lost")]
+    );
+    assert_eq!(observer.findings()[0].since, at(1));
+    assert!(observer.not_yet().contains_key("blocking"), "an old pile-up was judged as if it were now");
+}
+
+#[test]
+fn a_restart_leaves_a_gap_and_no_negative_rate() {
+    let mut restarted = postgres(2, false);
+    let started_at = at(1);
+    restarted.server = Arc::new(Server { started_at, ..(*restarted.server).clone() });
+    if let Reading::Fresh(databases) = &mut restarted.databases {
+        databases[0].xact_commit = 10;
+    }
+    let bodies = vec![postgres(0, false), postgres(1, false), restarted];
+    let observer = observed(bodies.into_iter().map(|sample| Body::Postgres(Box::new(sample))).collect());
+    let tick = observer.tick().unwrap();
+    assert_eq!(tick.interval_seconds, None);
+    assert_eq!(tick.postgres().unwrap().vitals.transactions_per_second, None);
+    let before = observed(vec![
+        Body::Postgres(Box::new(postgres(0, false))),
+        Body::Postgres(Box::new(postgres(1, false))),
+    ]);
+    let rate = before.tick().unwrap().postgres().unwrap().vitals.transactions_per_second.unwrap();
+    assert!((rate - 1201.0).abs() < 1e-6, "{rate}");
+    assert_eq!(at(1).duration_since(at(0)), SignedDuration::from_secs(1));
+}
