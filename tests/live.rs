@@ -1280,3 +1280,8 @@ fn a_tick_is_one_round_trip() {
     }
     assert_eq!(wires.lock().unwrap().len(), 3, "connections");
 }
+
+#[test]
+fn samples_and_terminate_under_a_lock_on_the_relations() {
+    work_under_a_lock("oncall", "pg_catalog.pg_class", "SELECT count(*) FROM pg_catalog.pg_class");
+}

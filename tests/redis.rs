@@ -371,6 +371,18 @@ fn a_password_is_asked_for_and_never_repeated() {
 }
 
 #[test]
+fn a_wrong_password_is_told_word_for_word() {
+    let lab = take();
+    let (redis, _locked) = (lab.redis().unwrap(), Locked::now(&lab));
+    let (code, report, stderr) = snapshot(&[&redis.url()], Some(("REDISCLI_AUTH", "not-the-one")));
+    assert_eq!(code, Some(3));
+    let verbatim = "WRONGPASS invalid username-password pair or user is disabled.";
+    assert!(stderr.contains(verbatim) && stderr.contains("REDISCLI_AUTH"), "{stderr}");
+    assert!(report["targets"][0]["error"].as_str().unwrap().contains(verbatim), "{report}");
+    assert!(!stderr.contains("not-the-one") && !report.to_string().contains("not-the-one"));
+}
+
+#[test]
 fn a_cache_that_cannot_be_read_does_not_darken_the_database() {
     let lab = take();
     let _locked = Locked::now(&lab);

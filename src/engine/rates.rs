@@ -122,20 +122,21 @@ pub struct RedisRates {
 /// Compares two samples of one Redis server.
 pub fn redis(before: Option<&RedisSample>, now: &RedisSample, seconds: Option<f64>) -> RedisRates {
     let Some((before, seconds)) = before.zip(seconds) else { return RedisRates::default() };
-    let rate = |field: fn(&RedisSample) -> Option<u64>| {
+    let grown = |field: fn(&RedisSample) -> Option<u64>| {
         let grown = field(now)?.checked_sub(field(before)?)?;
-        Some(float(i64::try_from(grown).ok()?) / seconds)
+        Some(float(i64::try_from(grown).ok()?))
     };
-    let hits = rate(|s| s.keyspace_hits);
-    let misses = rate(|s| s.keyspace_misses);
+    let rate = |field: fn(&RedisSample) -> Option<u64>| grown(field).map(|grown| grown / seconds);
+    // Of the counts, not of the rates: a quotient of quotients is not exact.
+    let look_ups = grown(|s| s.keyspace_hits).zip(grown(|s| s.keyspace_misses));
     let cpu = now
         .main_thread_cpu_seconds
         .zip(before.main_thread_cpu_seconds)
         .map(|(now, before)| (now - before) / seconds);
     RedisRates {
-        hit_ratio: hits.zip(misses).and_then(|(hits, misses)| ratio(hits, hits + misses)),
-        hits_per_second: hits,
-        misses_per_second: misses,
+        hit_ratio: look_ups.and_then(|(hits, misses)| ratio(hits, hits + misses)),
+        hits_per_second: rate(|s| s.keyspace_hits),
+        misses_per_second: rate(|s| s.keyspace_misses),
         evictions_per_second: rate(|s| s.evicted_keys),
         expirations_per_second: rate(|s| s.expired_keys),
         commands_per_second: rate(|s| s.total_commands_processed),
