@@ -29,13 +29,13 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Without a TARGET the libpq environment decides (PGHOST, PGPORT, PGUSER, PGDATABASE, PGSERVICE, ...), with
-.pgpass and pg_service.conf as in psql.
+Without a TARGET the libpq environment decides (PGHOST, PGPORT, PGUSER, PGDATABASE,
+PGSERVICE, ...), with .pgpass and pg_service.conf as in psql.
 
-  dbtriage                                         the local server
-  dbtriage -h shop-db -U oncall -d reports        like psql
+  dbtriage                                   the local server
+  dbtriage -h shop-db -U oncall -d reports   like psql
   dbtriage postgres://oncall@shop-db/reports --redis redis://cache
-  dbtriage snapshot --format json shop             one report of the profile \"shop\", no screen
+  dbtriage snapshot --format json shop       one report of the profile \"shop\"
 
 Exit codes: 0 quit, 2 usage, 3 could not connect, 130 interrupted.";
 

@@ -788,6 +788,20 @@ fn a_role_without_rights_sees_the_sessions_and_is_told_what_is_missing() {
 }
 
 #[test]
+fn a_report_as_text_says_what_is_missing() {
+    let lab = take(&QUIET);
+    let text = |user: &str, database: &str| {
+        let report = dbtriage(&["snapshot", "-w", "--ticks", "1", &lab.primary().conninfo(user, database)]);
+        assert_eq!(report.code, Some(0), "{}", report.stderr);
+        report.stdout
+    };
+    let without_extension = text("oncall", "postgres");
+    assert!(without_extension.contains("CREATE EXTENSION pg_stat_statements"), "{without_extension}");
+    let without_rights = text("nobody_special", "shop");
+    assert!(without_rights.contains("GRANT pg_monitor TO nobody_special"), "{without_rights}");
+}
+
+#[test]
 fn a_monitoring_role_misses_nothing() {
     let lab = take(&QUIET);
     let other = lab.primary().client("shop_owner", "shop").unwrap();

@@ -652,6 +652,33 @@ fn the_name_of_a_terminal_confirms_nothing() {
     quit(tty);
 }
 
+#[test]
+fn right_after_a_restart_a_session_can_be_terminated() {
+    let _turn = turn();
+    let lab = Lab::start(Options { standby: false, redis: false, ..Options::default() }).unwrap();
+    let server = lab.primary();
+    let mut tty = Tty::start(WIDE, &[&server.uri("oncall", "shop")]);
+    tty.wait_for_text("● live");
+    server.restart().unwrap();
+    let second = server.client("postgres", "shop").unwrap();
+    let victim = server.client_as("oncall", "shop", "victim").unwrap();
+    victim.execute("BEGIN").unwrap();
+    let row = format!("> {:>6} victim", victim.pid());
+    tty.wait_for("the new session", PATIENCE, |screen| {
+        rows(screen)[0].contains("● live") && screen.contents().contains(" victim ")
+    });
+    while !tty.contents().contains(&row) {
+        let before = tty.rows();
+        tty.keys("j");
+        tty.wait_for("another row to be selected", PATIENCE, |screen| rows(screen) != before);
+    }
+    ask(&mut tty, victim.pid());
+    tty.keys("y");
+    tty.wait_for_text(&format!("terminated {} victim: gone after", victim.pid()));
+    assert!(!is_there(&second, victim.pid()));
+    quit(tty);
+}
+
 mod pty {
     //! The real program in a pseudo-terminal: what a person types, what a terminal shows, and every byte in between.
 

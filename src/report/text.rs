@@ -45,7 +45,16 @@ fn target(out: &mut String, observer: &Observer) {
         line(out, format_args!("  {mark}: {} -> {}", finding.summary, finding.help));
     }
     if observer.findings().is_empty() {
-        line(out, format_args!("  nothing found"));
+        let unknown =
+            observer.not_yet().iter().map(|(check, why)| format!("{check}: {why}")).collect::<Vec<_>>();
+        let rest =
+            if unknown.is_empty() { String::new() } else { format!(", not known: {}", unknown.join("; ")) };
+        line(out, format_args!("  nothing found{rest}"));
+    }
+    if let TickBody::Postgres(tick) = &tick.body {
+        for (part, reason) in super::unavailable(tick) {
+            line(out, format_args!("  not available: {part}: {reason}"));
+        }
     }
     if let TickBody::Postgres(tick) = &tick.body {
         if let Reading::Fresh(forest) | Reading::Stale(forest, _) = &tick.forest {
@@ -190,32 +199,25 @@ fn sessions(out: &mut String, tick: &PgTick) {
 }
 
 fn statements(out: &mut String, tick: &PgTick) {
-    match &tick.statements {
-        Reading::Unavailable(reason) => line(out, format_args!("  statements: {reason}")),
-        Reading::Fresh(table) | Reading::Stale(table, _) => {
-            let busy: Vec<_> = table
-                .rows
-                .iter()
-                .filter(|row| row.calls_per_second.is_some_and(|calls| calls > 0.0))
-                .collect();
-            if busy.is_empty() {
-                return;
-            }
-            line(out, format_args!("  statements by time: seconds/s, calls/s, mean, mean before"));
-            for row in busy.iter().take(10) {
-                line(
-                    out,
-                    format_args!(
-                        "    {}  {}  {}  {}  {}",
-                        known(row.exec_ms_per_second.map(|ms| ms / 1000.0), format::count),
-                        known(row.calls_per_second, format::count),
-                        known(row.mean_ms, format::duration_ms),
-                        known(row.mean_ms_before, format::duration_ms),
-                        cut(row.query.as_deref().unwrap_or("(text not read yet)")),
-                    ),
-                );
-            }
-        }
+    let Some(table) = tick.statements.value() else { return };
+    let busy: Vec<_> =
+        table.rows.iter().filter(|row| row.calls_per_second.is_some_and(|calls| calls > 0.0)).collect();
+    if busy.is_empty() {
+        return;
+    }
+    line(out, format_args!("  statements by time: seconds/s, calls/s, mean, mean before"));
+    for row in busy.iter().take(10) {
+        line(
+            out,
+            format_args!(
+                "    {}  {}  {}  {}  {}",
+                known(row.exec_ms_per_second.map(|ms| ms / 1000.0), format::count),
+                known(row.calls_per_second, format::count),
+                known(row.mean_ms, format::duration_ms),
+                known(row.mean_ms_before, format::duration_ms),
+                cut(row.query.as_deref().unwrap_or("(text not read yet)")),
+            ),
+        );
     }
 }
 

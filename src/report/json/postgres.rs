@@ -9,8 +9,9 @@ use crate::engine::statements::StatementRow;
 use crate::engine::vitals::{PgVitals, Wait};
 use crate::engine::{Observer, PgTick, Tick};
 use crate::format::rfc3339;
+use crate::model::Reading;
 use crate::model::postgres::{Sample, Session, State};
-use crate::model::{Reading, Reason};
+use crate::report::unavailable;
 
 #[derive(Serialize)]
 pub(super) struct PgTarget {
@@ -33,7 +34,12 @@ pub(super) struct PgTarget {
 impl PgTarget {
     pub(super) fn of(observer: &Observer) -> Self {
         let tick = observer.tick().and_then(Tick::postgres);
-        let unavailable = tick.map(unavailable).unwrap_or_default();
+        let unavailable: Vec<Unavailable> = tick
+            .map(unavailable)
+            .unwrap_or_default()
+            .iter()
+            .map(|(part, reason)| Unavailable::of(part, reason))
+            .collect();
         Self {
             name: observer.target.name.clone(),
             kind: "postgres",
@@ -53,30 +59,6 @@ impl PgTarget {
             unavailable,
         }
     }
-}
-
-fn unavailable(tick: &PgTick) -> Vec<Unavailable> {
-    let sample = &tick.sample;
-    let mut list: Vec<Unavailable> = [
-        ("sessions", sample.sessions.reason()),
-        ("locks", sample.locks.reason()),
-        ("prepared", sample.prepared.reason()),
-        ("databases", sample.databases.reason()),
-        ("statements", sample.statements.reason()),
-        ("wal", sample.wal.reason()),
-        ("standbys", sample.senders.reason()),
-        ("slots", sample.slots.reason()),
-        ("walreceiver", sample.receiver.reason()),
-    ]
-    .into_iter()
-    .filter_map(|(part, reason)| reason.map(|reason| Unavailable::of(part, reason)))
-    .collect();
-    if !sample.rights.read_all_stats && !sample.rights.superuser {
-        let reason = format!("\"{}\" sees only its own sessions in full", sample.rights.user);
-        let hint = format!("GRANT pg_monitor TO {};", sample.rights.user);
-        list.push(Unavailable::of("session details", &Reason::new(reason).with_hint(hint)));
-    }
-    list
 }
 
 #[derive(Serialize)]

@@ -96,9 +96,12 @@ impl Control {
         let start = Instant::now();
         let mut warm = interval_at(start + WARM_EVERY, WARM_EVERY);
         let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
+        let lost = self.line.lost();
+        tokio::pin!(lost);
         loop {
             tokio::select! {
                 biased;
+                () = &mut lost => return false,
                 order = orders.recv() => match order {
                     Some(Order::Act(action, reply)) => drop(reply.send(self.act(action).await)),
                     Some(Order::Observe(pid, reply)) => drop(reply.send(self.observe(pid).await)),
@@ -108,9 +111,6 @@ impl Control {
                 _ = warm.tick() => self.warm().await,
                 _ = ping.tick() => drop(self.ask(PING, Vec::new()).await),
                 () = sleep_until(start + limit) => return false,
-            }
-            if self.line.client.is_closed() {
-                return false;
             }
         }
     }

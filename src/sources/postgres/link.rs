@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config};
@@ -42,6 +42,16 @@ pub(super) struct Line {
     pub(super) client: Arc<Client>,
     /// `server_version_num` as far as the greeting tells it: 150000 for 15.x.
     pub(super) major_num: u32,
+    ended: watch::Receiver<bool>,
+}
+
+impl Line {
+    /// Waits until the connection is lost, so that it is opened again before somebody needs it.
+    pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.clone();
+        // The sender goes with the driver's task: that is the end as well.
+        async move { drop(ended.wait_for(|ended| *ended).await) }
+    }
 }
 
 impl Drop for Connection {
@@ -140,12 +150,14 @@ async fn open(
             connection.parameter("server_version").unwrap_or("of an unknown version")
         ))));
     }
+    let (end, ended) = watch::channel(false);
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::info!("connection lost: {}", super::error::innermost(&error));
         }
+        end.send_replace(true);
     });
-    let line = Line { client: Arc::new(client), major_num };
+    let line = Line { client: Arc::new(client), major_num, ended };
     let mut opened = Connection { line, pid: 0, driver };
     opened.line.client.query_typed(&set_up(major_num), &[]).await.map_err(|e| driver_error(&e))?;
     let row = opened

@@ -130,8 +130,12 @@ impl<'a> Reader<'a> {
         let start = Instant::now();
         let mut names = interval_at(start + NAMES_EVERY, NAMES_EVERY);
         let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
+        let lost = self.line.lost();
+        tokio::pin!(lost);
         loop {
             tokio::select! {
+                biased;
+                () = &mut lost => return false,
                 want = wants.recv() => match want {
                     Some(Want::Locks) => self.read_locks().await,
                     Some(Want::Texts(ids)) => self.read_texts(ids).await,
@@ -141,9 +145,6 @@ impl<'a> Reader<'a> {
                 _ = names.tick() => self.read_names().await,
                 _ = ping.tick() => drop(self.line.client.simple_query(PING).await),
                 () = sleep_until(start + limit) => return false,
-            }
-            if self.line.client.is_closed() {
-                return false;
             }
         }
     }
