@@ -98,11 +98,15 @@ impl StatementsView {
             self.list.set_rows(Vec::new());
             return;
         };
+        // What has no text yet and was not called tells nobody anything.
+        let tells =
+            |row: &&StatementRow| row.query.is_some() || row.calls_per_second.is_none_or(|calls| calls > 0.0);
         let passes = |row: &&StatementRow| {
             filter.is_empty() || row.query.as_deref().is_some_and(|query| filter.passes(query))
         };
-        let shown: Vec<&StatementRow> = table.rows.iter().filter(passes).collect();
-        self.hidden = table.rows.len() - shown.len();
+        let told: Vec<&StatementRow> = table.rows.iter().filter(tells).collect();
+        let shown: Vec<&StatementRow> = told.iter().copied().filter(passes).collect();
+        self.hidden = told.len() - shown.len();
         let mut rows = shown;
         if let Some(by) = columns.iter().find(|column| column.name == self.sort.column) {
             let mut values: Vec<(Value, &StatementRow)> =
