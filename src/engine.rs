@@ -244,14 +244,25 @@ impl Observer {
 
 fn locks_reading(sample: &PgSample) -> Reading<locks::Forest> {
     let sessions = sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
+    // A table that was read some time ago knows nothing of sessions that began since, though a pid may be the same.
+    let since = sample.locks.stale_since();
+    let known: Vec<_> = match since {
+        Some(_) => sessions.iter().filter(|session| was_there(session, since)).cloned().collect(),
+        None => Vec::new(),
+    };
     let prepared = sample.prepared.value().map(Vec::as_slice).unwrap_or_default();
     let context = locks::Context {
-        sessions,
+        sessions: if since.is_some() { &known } else { sessions },
         prepared,
         names: &sample.names,
         own_pids: &sample.server.own_pids,
-        now: sample.server_time,
+        now: since.unwrap_or(sample.server_time),
         queue_is_exact: sample.server.version_num >= 140_000,
     };
     sample.locks.map(|rows| locks::Forest::build(rows, &context))
+}
+
+/// Whether the session was there when a lock table of that time was read; a fresh one knows them all.
+pub fn was_there(session: &crate::model::postgres::Session, read_at: Option<Timestamp>) -> bool {
+    read_at.is_none_or(|read_at| session.id.backend_start.is_some_and(|start| start <= read_at))
 }

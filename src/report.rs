@@ -42,6 +42,10 @@ fn unavailable(tick: &PgTick) -> Vec<(&'static str, Reason)> {
     .into_iter()
     .filter_map(|(part, reason)| Some((part, reason?.clone())))
     .collect();
+    if let Some(since) = sample.locks.stale_since() {
+        let age = crate::format::age_at(since, sample.server_time);
+        list.push(("locks", Reason::new(format!("the lock table is {age} old: lock manager busy"))));
+    }
     if !sample.rights.read_all_stats && !sample.rights.superuser {
         let user = &sample.rights.user;
         let reason = Reason::new(format!("\"{user}\" sees only its own sessions in full"));

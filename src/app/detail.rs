@@ -85,7 +85,6 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
         .iter()
         .map(i32::to_string)
         .collect();
-    let behind = forest.map_or(0, |forest| forest.behind(session.id.pid));
     let waits_for =
         forest.and_then(|forest| forest.find(session.id.pid)).and_then(|node| node.waits_for.as_ref());
     let client = session
@@ -126,10 +125,7 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
             plain(waits_for.map_or_else(|| "-".into(), |wait| format!("{} on {}", wait.mode, wait.object))),
         ),
         ("blocked by", plain(if blockers.is_empty() { "-".into() } else { blockers.join(", ") })),
-        (
-            "behind it",
-            Span::new(if behind > 0 { Role::Critical } else { Role::Text }, format!("{behind} sessions")),
-        ),
+        ("behind it", behind_it(forest.map(|forest| forest.behind(session.id.pid)))),
     ];
     let over = session.state.is_some_and(|state| state != State::Active);
     let state = if row.departed { ", gone" } else { "" };
@@ -139,6 +135,11 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
         heading: if over { "last statement" } else { "statement" },
         text: session.query.to_string(),
     }
+}
+
+fn behind_it(behind: Option<usize>) -> Span {
+    let role = if behind > Some(0) { Role::Critical } else { Role::Text };
+    Span::new(role, behind.map_or_else(|| "?".into(), |behind| format!("{behind} sessions")))
 }
 
 fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {

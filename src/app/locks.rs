@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::activity;
 use super::list::{ListState, RowKey};
 use super::table::Role;
-use crate::engine::PgTick;
 use crate::engine::filter::Filter;
 use crate::engine::locks::{Forest, Node, NodeKind};
+use crate::engine::{PgTick, was_there};
 use crate::format;
 use crate::model::postgres::{Session, State};
 
@@ -119,7 +119,8 @@ impl<'a> Walk<'_, 'a> {
 
 /// The session of a process.
 pub(super) fn session(tick: &PgTick, pid: i32) -> Option<&Session> {
-    tick.sample.sessions.value()?.iter().find(|session| session.id.pid == pid)
+    let read_at = tick.forest.stale_since();
+    tick.sample.sessions.value()?.iter().find(|session| session.id.pid == pid && was_there(session, read_at))
 }
 
 fn key(row: &LockRow<'_>) -> RowKey {

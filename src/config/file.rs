@@ -41,12 +41,26 @@ pub struct File {
 #[serde(deny_unknown_fields, default)]
 pub struct Profile {
     /// Connection strings of PostgreSQL servers.
+    #[serde(serialize_with = "without_passwords")]
     pub postgres: Vec<String>,
     /// URLs of Redis servers.
+    #[serde(serialize_with = "without_passwords")]
     pub redis: Vec<String>,
     /// Password of the Redis servers, so that it need not stand in a URL.
     #[serde(skip_serializing)]
     pub redis_password: Option<String>,
+}
+
+/// `config --show` is read aloud and pasted: a connection string that holds a password is not repeated.
+fn without_passwords<S: serde::Serializer>(words: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    let shown =
+        words.iter().map(|word| if has_password(word) { "(holds a password, not shown)" } else { word });
+    serializer.collect_seq(shown)
+}
+
+fn has_password(word: &str) -> bool {
+    let in_url = word.split_once("://").is_some_and(|(_, rest)| rest.contains('@') && rest.contains(':'));
+    in_url || word.to_lowercase().contains("password")
 }
 
 impl File {

@@ -59,8 +59,15 @@ pub(super) fn resolve(
     }
     let typed =
         [("host", &args.host), ("port", &args.port), ("user", &args.username), ("dbname", &args.dbname)];
-    let flags: Parameters =
+    let mut flags: Parameters =
         typed.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect();
+    if let Some(conninfo) =
+        args.dbname.as_deref().filter(|word| pg::looks_like_uri(word) || pg::looks_like_conninfo(word))
+    {
+        // psql: a connection string in place of the name overrides the flags.
+        flags.remove("dbname");
+        flags.extend(pg::parse(conninfo).map_err(|error| ConfigError(error.to_string()))?);
+    }
     let only_redis =
         named.postgres.is_empty() && flags.is_empty() && !(named.redis.is_empty() && args.redis.is_empty());
     if named.postgres.is_empty() && (!only_redis || libpq_environment(environment)) {
@@ -84,7 +91,7 @@ pub(super) fn resolve(
             pg::resolve(&parameters, environment).map_err(|error| ConfigError(error.to_string()))?;
         targets.add_postgres(settings);
     }
-    let typed_urls: Vec<&String> = args.targets.iter().chain(&args.redis).collect();
+    let typed_urls: Vec<&String> = args.targets.iter().chain(&args.redis).chain(&args.dbname).collect();
     if typed_urls.iter().any(|url| redis::url_has_password(url) || has_postgres_password(url)) {
         let warning = "a password on the command line can be read by every user of this machine (ps): use ~/.pgpass, PGPASSWORD, REDISCLI_AUTH or the config";
         targets.warnings.push(warning.into());
@@ -125,6 +132,8 @@ impl Named {
             self.redis.extend(profile.redis.iter().map(|url| (url.clone(), password.clone())));
         } else {
             let nearest = text::nearest(word, file.profiles.keys().map(String::as_str));
+            // A mistyped URL may hold a password.
+            let word = if word.contains(['@', '=']) || word.contains("://") { "..." } else { word };
             return Err(ConfigError(format!(
                 "unknown target \"{word}\"{}: give postgres://..., redis://..., \"host=... dbname=...\", a profile of the config, or a database with -d",
                 text::did_you_mean(nearest)
@@ -140,7 +149,8 @@ impl Targets {
     }
 
     fn add_postgres(&mut self, settings: pg::Settings) {
-        let server = settings.endpoints.first().map(ToString::to_string).unwrap_or_default();
+        let servers: Vec<String> = settings.endpoints.iter().map(ToString::to_string).collect();
+        let server = servers.join(",");
         let target = self.next(format!("{server}/{}", settings.database), Kind::Postgres);
         self.postgres.push(PgTarget { target, settings });
     }

@@ -24,7 +24,7 @@ pub struct DatabaseDeltas {
     pub deadlocks: i64,
 }
 
-/// Growth by database; only databases whose counters were not reset in between. `None` before a second sample.
+/// Growth by database. `None` before a second sample and when the counters of one were reset in between.
 pub type Deltas = Option<BTreeMap<Oid, DatabaseDeltas>>;
 
 /// Compares the counters of two samples of one server.
@@ -32,7 +32,11 @@ pub fn database_deltas(before: Option<&PgSample>, now: &PgSample) -> Deltas {
     let earlier = before?.databases.value()?;
     let current = now.databases.value()?;
     let earlier: BTreeMap<Oid, &DatabaseCounters> = earlier.iter().map(|row| (row.datid, row)).collect();
-    Some(current.iter().filter_map(|row| Some((row.datid, delta(earlier.get(&row.datid)?, row)?))).collect())
+    let both = current.iter().filter_map(|row| Some((row, *earlier.get(&row.datid)?)));
+    let deltas: BTreeMap<Oid, DatabaseDeltas> =
+        both.map(|(row, before)| Some((row.datid, delta(before, row)?))).collect::<Option<_>>()?;
+    // Nothing to sum up is not a sum of zero.
+    (!deltas.is_empty()).then_some(deltas)
 }
 
 fn delta(before: &DatabaseCounters, now: &DatabaseCounters) -> Option<DatabaseDeltas> {

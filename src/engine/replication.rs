@@ -124,9 +124,9 @@ impl LagHistory {
         slope(samples.front()?, samples.back()?, |first, last| first - last)
     }
 
-    /// When the position was received, where it was received under our eyes.
+    /// When the oldest byte beyond the replayed position was received, where that happened under our eyes.
     fn received_at(&self, replayed: Lsn) -> Option<Timestamp> {
-        let first_beyond = self.received.iter().position(|(_, received)| *received >= replayed)?;
+        let first_beyond = self.received.iter().position(|(_, received)| *received > replayed)?;
         // Received at or before the first sample: how long before is not known.
         (first_beyond > 0).then(|| self.received.get(first_beyond).map(|(at, _)| *at)).flatten()
     }
@@ -377,14 +377,25 @@ mod tests {
             standby(5, 3000, 2000, true),
         ];
         let recovery = last(&samples).recovery.unwrap();
-        // 2,000 was received at second 1, four seconds ago.
-        assert_eq!((recovery.replay_lag_bytes, recovery.replay_lag_seconds), (Some(1000), Some(4.0)));
+        // What lies beyond 2,000 was received at second 2, three seconds ago.
+        assert_eq!((recovery.replay_lag_bytes, recovery.replay_lag_seconds), (Some(1000), Some(3.0)));
         let idle = last(&[standby(0, 1000, 1000, true), standby(9, 1000, 1000, true)]).recovery.unwrap();
         assert_eq!(
             idle.replay_lag_seconds,
             Some(0.0),
             "the last commit is a minute old, and nothing is behind"
         );
+    }
+
+    #[test]
+    fn a_byte_after_long_idleness_is_not_an_old_lag() {
+        let samples = [
+            standby(0, 900, 900, true),
+            standby(1, 1000, 1000, true),
+            standby(600, 1000, 1000, true),
+            standby(601, 1100, 1000, true),
+        ];
+        assert_eq!(last(&samples).recovery.unwrap().replay_lag_seconds, Some(0.0));
     }
 
     #[test]

@@ -139,6 +139,10 @@ fn with_texts(table: &StatementTable, texts: &Texts, own: &Own) -> StatementTabl
 }
 
 fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own) -> StatementTable {
+    // Entries that have become visible by a GRANT would read as if they had just begun, and entries that were all
+    // reset as if they had gone on.
+    let before = before
+        .filter(|before| before.hidden_rows <= now.hidden_rows && before.stats_reset == now.stats_reset);
     let seconds = before.map(|before| seconds_between(before.read_at, now.read_at)).filter(|s| *s > 0.0);
     let earlier: BTreeMap<StatementKey, &Statement> =
         before.map(|before| before.rows.iter().map(|row| (row.key, row)).collect()).unwrap_or_default();

@@ -61,7 +61,7 @@ pub fn postgres(sample: &Sample, forest: Option<&Forest>, deltas: &Deltas, secon
             .or(waiting),
         idle_in_transaction: seen(idle_in_transaction),
         longest_idle_in_transaction_seconds: oldest(|s| s.state_change, idle_in_transaction),
-        oldest_transaction_seconds: oldest(|s| s.xact_start, |_| true),
+        oldest_transaction_seconds: oldest(|s| s.xact_start, |_| true).filter(|_| sees_states),
         transactions_per_second: seconds.filter(|_| deltas.is_some()).map(|seconds| transactions / seconds),
         rollback_ratio: seconds.and_then(|_| rates::ratio(rates::float(rollbacks), transactions)),
         buffer_hit_ratio: rates::postgres_cache(deltas, seconds).buffer_hit_ratio,
@@ -94,8 +94,8 @@ pub struct WaitCounts {
 impl WaitCounts {
     /// Adds the active sessions of one sample.
     pub fn add(&mut self, sample: &Sample) {
+        let Some(sessions) = sample.sessions.value() else { return };
         self.samples += 1;
-        let sessions = sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
         for session in
             sessions.iter().filter(|s| s.is_client() && s.state == Some(State::Active) && !is_own(sample, s))
         {

@@ -179,7 +179,7 @@ impl Session {
     pub fn is_client(&self) -> bool {
         match self.backend_type.as_deref() {
             Some(kind) => kind == "client backend",
-            None => self.usesysid.is_some(),
+            None => self.usesysid.is_some() && self.datid.is_some(),
         }
     }
 

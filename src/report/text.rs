@@ -85,7 +85,11 @@ fn postgres(out: &mut String, name: &str, tick: &PgTick) {
             count(vitals.active),
             count(vitals.blocked),
             count(vitals.idle_in_transaction),
-            vitals.oldest_transaction_seconds.map_or_else(|| "-".into(), format::age),
+            match (vitals.active, vitals.oldest_transaction_seconds) {
+                (None, _) => "?".into(),
+                (Some(_), None) => "-".into(),
+                (Some(_), Some(seconds)) => format::age(seconds),
+            },
             known(vitals.transactions_per_second, format::count),
             known(vitals.buffer_hit_ratio, format::share),
         ),

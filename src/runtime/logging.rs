@@ -12,11 +12,16 @@ use crate::terminal;
 
 /// Starts the log and sets the panic hook.
 pub(super) fn start(file: Option<&Path>) -> Result<(), Failure> {
-    let former = std::panic::take_hook();
+    let main = std::thread::current().id();
     std::panic::set_hook(Box::new(move |info| {
-        terminal::restore();
         tracing::error!(panic = %info, "panic");
-        former(info);
+        // A task that fails is survived, and its message may quote a server's text: only the end of the program
+        // gives the terminal back and speaks, and what it says is made safe.
+        if std::thread::current().id() == main {
+            terminal::restore();
+            let said = super::one_line(&info.to_string());
+            drop(writeln!(io::stderr(), "dbtriage: this is a bug, please report it: {said}"));
+        }
     }));
     let Some(file) = file else { return Ok(()) };
     let log = OpenOptions::new()

@@ -11,11 +11,13 @@ fn rule(situation: &Situation<'_>) -> Verdict {
     let Some(forest) = tick.forest.value() else {
         return Verdict::NotYet("the lock table has not been read yet");
     };
-    let found: Vec<_> = forest.roots().filter_map(|root| judge(root, forest, situation)).collect();
+    let stale = tick.forest.stale_since().map(|since| format::age_at(since, tick.sample.server_time));
+    let found: Vec<_> =
+        forest.roots().filter_map(|root| judge(root, forest, situation, stale.clone())).collect();
     if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
 }
 
-fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>) -> Option<Found> {
+fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>, stale: Option<String>) -> Option<Found> {
     let thresholds = situation.thresholds;
     let seconds = root.longest_wait_seconds.unwrap_or_default();
     let behind = f64::from(u32::try_from(root.behind).unwrap_or(u32::MAX));
@@ -33,7 +35,8 @@ fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>) -> Option<Foun
         NodeKind::Session | NodeKind::Prepared | NodeKind::Unknown => root.title(),
     };
     let behind = format::counted(root.behind, "session");
-    let summary = format!("{who}, blocks {behind} (longest {})", format::age(seconds));
+    let old = stale.map(|age| format!(", as of {age} ago")).unwrap_or_default();
+    let summary = format!("{who}, blocks {behind} (longest {}{old})", format::age(seconds));
     let subject = Subject::Root(root.pid.unwrap_or_default());
     Some(Found { severity, summary, subject, help: forest.advice(root).reason, evidence })
 }

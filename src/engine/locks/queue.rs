@@ -113,8 +113,10 @@ impl Object {
     /// conflicts with a holder or with one who still waits before it goes on waiting (`ProcLockWakeup`).
     pub(super) fn granted_without(&self, gone: &[PartyId]) -> usize {
         let stays = |party: PartyId| !gone.contains(&party);
-        let mut holders: Vec<(PartyId, Modes)> =
-            self.holders.iter().filter(|(party, _)| stays(*party)).copied().collect();
+        let mut holders: Vec<(PartyId, Modes)> = Vec::new();
+        for (party, modes) in self.holders.iter().filter(|(party, _)| stays(*party)) {
+            merge(&mut holders, *party, *modes);
+        }
         let mut still_wanted: Vec<(PartyId, Modes)> = Vec::new();
         let mut granted = 0;
         let conflicts = |list: &[(PartyId, Modes)], waiter: &Waiter| {
@@ -122,9 +124,9 @@ impl Object {
         };
         for waiter in self.waiters.iter().filter(|waiter| stays(waiter.party)) {
             if conflicts(&holders, waiter) || conflicts(&still_wanted, waiter) {
-                merge(&mut still_wanted, waiter);
+                merge(&mut still_wanted, waiter.party, waiter.wanted);
             } else {
-                merge(&mut holders, waiter);
+                merge(&mut holders, waiter.party, waiter.wanted);
                 granted += 1;
             }
         }
@@ -132,11 +134,10 @@ impl Object {
     }
 }
 
-/// Adds what a waiter wants; nobody is listed twice with the same modes, so that long queues of one kind stay short.
-fn merge(list: &mut Vec<(PartyId, Modes)>, waiter: &Waiter) {
-    if list.len() < 2
-        || !list.iter().rev().take(2).all(|(party, modes)| *party != waiter.party && *modes == waiter.wanted)
-    {
-        list.push((waiter.party, waiter.wanted));
+/// Adds a party with its modes. Two parties with the same modes stand for any number of them: whoever is asked about
+/// is at most one of the two. So a list of thousands stays short.
+fn merge(list: &mut Vec<(PartyId, Modes)>, party: PartyId, modes: Modes) {
+    if list.iter().filter(|(other, known)| *other != party && *known == modes).take(2).count() < 2 {
+        list.push((party, modes));
     }
 }

@@ -53,7 +53,7 @@ impl PgTarget {
             replication: tick.map(Replication::of),
             cache: tick.map(PgCache::of),
             waits: tick
-                .filter(|tick| tick.sample.sessions.value().is_some())
+                .filter(|tick| tick.vitals.active.is_some())
                 .map(|tick| tick.waits.iter().map(WaitEntry::of).collect()),
             findings: findings(observer),
             unavailable,
@@ -129,8 +129,8 @@ struct SessionEntry {
     state_change: Option<String>,
     query_id: Option<i64>,
     query: String,
-    blocked_by: Vec<i32>,
-    blocks_total: usize,
+    blocked_by: Option<Vec<i32>>,
+    blocks_total: Option<usize>,
 }
 
 fn sessions(tick: &PgTick) -> Option<Vec<SessionEntry>> {
@@ -153,8 +153,8 @@ fn sessions(tick: &PgTick) -> Option<Vec<SessionEntry>> {
             state_change: session.state_change.map(rfc3339),
             query_id: session.query_id,
             query: session.query.to_string(),
-            blocked_by: forest.map(|forest| forest.blocked_by(session.id.pid)).unwrap_or_default(),
-            blocks_total: forest.map_or(0, |forest| forest.behind(session.id.pid)),
+            blocked_by: forest.map(|forest| forest.blocked_by(session.id.pid)),
+            blocks_total: forest.map(|forest| forest.behind(session.id.pid)),
         }
     };
     tick.sample.sessions.value().map(|all| all.iter().map(entry).collect())

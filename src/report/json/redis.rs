@@ -129,17 +129,20 @@ impl RedisTarget {
 impl RedisReplication {
     fn of(tick: &RedisTick) -> Self {
         let sample = &tick.sample;
+        let is_master = sample.role.as_deref() == Some("master");
         let behind = |offset: u64| sample.master_repl_offset.map(|end| end.saturating_sub(offset));
         Self {
             link: sample.master_link_status.as_deref().map(str::to_owned),
-            lag_bytes: sample.slave_repl_offset.and_then(behind),
+            // A replica knows its own offset only, not how far its master is.
+            lag_bytes: None,
             replicas: sample
                 .replicas
                 .iter()
                 .map(|replica| ReplicaEntry {
                     address: replica.address.to_string(),
                     state: replica.state.to_string(),
-                    lag_bytes: behind(replica.offset),
+                    // Before its first synchronisation is over a replica's offset is 0 and means nothing.
+                    lag_bytes: behind(replica.offset).filter(|_| is_master && &*replica.state == "online"),
                 })
                 .collect(),
         }

@@ -40,6 +40,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         return;
     }
     if let Some(by) = app.activity.group_by {
+        let area = rights_note(canvas, area, tick);
         groups(canvas, area, app, tick, by);
         return;
     }

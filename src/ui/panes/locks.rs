@@ -89,7 +89,7 @@ fn quiet(canvas: &mut Canvas<'_>, area: Rect, tick: &PgTick) {
         .filter(|session| session.is_client())
         .filter(|session| !crate::engine::vitals::is_own(&tick.sample, session));
     let longest = longest.filter_map(|session| Some((session.xact_start?, session.id.pid))).min();
-    let text = match longest {
+    let text = match longest.filter(|_| tick.vitals.active.is_some()) {
         Some((start, pid)) => {
             format!(
                 "no session waits for a lock · longest transaction {} pid {pid}",
