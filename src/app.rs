@@ -39,7 +39,7 @@ use crate::terminal::Input;
 /// How long a toast stays.
 const TOAST: SignedDuration = SignedDuration::from_secs(6);
 /// How long the outcome of an action stays.
-const OUTCOME_TOAST: SignedDuration = SignedDuration::from_secs(20);
+const OUTCOME_TOAST: SignedDuration = SignedDuration::from_secs(12);
 
 /// Everything that can happen.
 #[derive(Debug)]
@@ -118,6 +118,9 @@ impl Viewport {
     }
 }
 
+/// Names a finding for as long as it lasts.
+pub type FindingKey = (TargetId, &'static str, Subject);
+
 /// What stands above the panes.
 #[derive(Debug)]
 pub enum Overlay {
@@ -138,6 +141,8 @@ pub struct Toast {
     pub text: String,
     /// When it goes.
     pub until: Timestamp,
+    /// Whether it tells what came of an action.
+    pub outcome: bool,
 }
 
 /// What the program starts with.
@@ -166,8 +171,9 @@ pub struct App {
     pub redis: Option<TargetId>,
     /// The pane that keys go to.
     pub focus: Pane,
-    /// Whether keys go to the findings line, and to which finding.
-    pub finding: Option<usize>,
+    /// The finding that keys go to, while they go to the findings line: by identity, because findings are ranked
+    /// anew with every sample.
+    pub finding: Option<FindingKey>,
     /// Whether the focused pane has the screen to itself.
     pub zoomed: bool,
     /// State of the Activity pane.
@@ -298,11 +304,31 @@ impl App {
         all
     }
 
+    /// The place of the finding that keys go to; `None` when they go elsewhere or it is over.
+    pub fn finding_place(&self) -> Option<usize> {
+        let chosen = self.finding?;
+        self.findings().iter().position(|(target, it)| (target.id, it.check, it.subject) == chosen)
+    }
+
+    /// Sends keys to the finding at a place.
+    fn choose_finding(&mut self, place: usize) {
+        self.finding = self.findings().get(place).map(|(target, it)| (target.id, it.check, it.subject));
+    }
+
     /// Shows a message for a while.
     pub fn say(&mut self, severity: Severity, text: impl Into<String>) {
-        let stay = if severity == Severity::Notice { TOAST } else { OUTCOME_TOAST };
-        let until = self.now.checked_add(stay).unwrap_or(self.now);
-        self.toast = Some(Toast { severity, text: text.into(), until });
+        self.toast = Some(Toast { severity, text: text.into(), until: self.until(TOAST), outcome: false });
+    }
+
+    fn until(&self, stay: SignedDuration) -> Timestamp {
+        self.now.checked_add(stay).unwrap_or(self.now)
+    }
+
+    /// Tells the application that what it has is on the screen: a question listens only from now on.
+    pub fn drawn(&mut self, now: Timestamp) {
+        if let Some(Overlay::Confirm(confirm)) = &mut self.overlay {
+            confirm.drawn(now);
+        }
     }
 
     fn take(&mut self, sample: Sample) {
@@ -312,10 +338,6 @@ impl App {
         if self.postgres == Some(target) {
             self.refresh();
             self.watch_question();
-        }
-        if self.finding.is_some() {
-            let last = self.findings().len().checked_sub(1);
-            self.finding = self.finding.zip(last).map(|(chosen, last)| chosen.min(last));
         }
     }
 
@@ -346,8 +368,13 @@ impl App {
     fn tell_outcomes(&mut self) {
         let observers = &self.observers;
         let tick = |target: TargetId| observers.get(target.0).and_then(Observer::tick);
+        // One after the other: each outcome stays long enough to be read.
+        let shown = self.toast.as_ref().is_some_and(|toast| toast.outcome);
+        if shown {
+            return;
+        }
         if let Some((severity, text)) = self.pending.tell(self.now, tick) {
-            self.say(severity, text);
+            self.toast = Some(Toast { severity, text, until: self.until(OUTCOME_TOAST), outcome: true });
         }
     }
 
@@ -398,13 +425,17 @@ impl App {
                 self.focus = Pane::Activity;
                 self.activity.show_all();
                 self.refresh();
-                self.activity.list.select(RowKey::Session(id));
+                if !self.activity.list.select(RowKey::Session(id)) {
+                    self.say(Severity::Notice, format!("{} has gone", id.pid));
+                }
             }
             Subject::Root(pid) => {
                 self.focus = Pane::Locks;
                 self.locks.show_all();
                 self.refresh();
-                self.locks.select_root(pid);
+                if !self.locks.select_root(pid) {
+                    self.say(Severity::Notice, "it blocks nobody any more");
+                }
             }
         }
         self.refresh();

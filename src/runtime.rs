@@ -270,7 +270,9 @@ impl Session {
         self.app.resized(layout.viewport());
         let mut buffer = ratatui::buffer::Buffer::empty(area);
         crate::ui::draw(&mut buffer, &self.app, &layout, &self.theme, self.glyphs);
-        self.screen.show(buffer)
+        self.screen.show(buffer)?;
+        self.app.drawn(now());
+        Ok(())
     }
 
     fn carry_out(&mut self, effect: Effect) {

@@ -262,15 +262,17 @@ impl ActivityView {
         if let Some(by) = self.group_by {
             let groups = groups(tick, by);
             self.hidden = 0;
+            self.list.rows = before;
             self.list.set_rows(groups.into_iter().map(|group| RowKey::Group(group.name)).collect());
             return;
         }
         let (mut shown, hidden) = self.passing(tick);
         self.hidden = hidden;
         self.order(&mut shown, columns, &before);
-        let mut rows: Vec<RowKey> = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
-        self.keep_departed(tick, &before, &mut rows);
+        let rows = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
+        self.list.rows = before;
         self.list.set_rows(rows);
+        self.remember(tick);
     }
 
     fn passing<'a>(&self, tick: &'a PgTick) -> (Vec<ActivityRow<'a>>, usize) {
@@ -314,16 +316,12 @@ impl ActivityView {
         }
     }
 
-    /// The selected session keeps its row after it has gone.
-    fn keep_departed(&mut self, tick: &PgTick, before: &[RowKey], rows: &mut Vec<RowKey>) {
-        let Some(RowKey::Session(id)) = self.list.selected else { return };
-        if let Some(session) = find(tick, id) {
+    /// The data of the selected session are kept for the time after it has gone.
+    fn remember(&mut self, tick: &PgTick) {
+        if let Some(RowKey::Session(id)) = self.list.selected
+            && let Some(session) = find(tick, id)
+        {
             self.departed = Some(session.clone());
-            return;
-        }
-        if self.departed.as_ref().is_some_and(|departed| departed.id == id) {
-            let place = before.iter().position(|key| *key == RowKey::Session(id)).unwrap_or_default();
-            rows.insert(place.min(rows.len()), RowKey::Session(id));
         }
     }
 

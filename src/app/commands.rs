@@ -132,6 +132,7 @@ pub static COMMANDS: &[Command] = &[
         reasons::only_activity,
         |app| {
             app.activity.show_idle = !app.activity.show_idle;
+            app.activity.list.selected = None;
             changed(app)
         }
     ),
@@ -263,9 +264,10 @@ fn page(app: &App) -> isize {
 }
 
 fn step(app: &mut App, by: isize) -> Vec<Effect> {
-    if let Some(chosen) = app.finding {
+    if app.finding.is_some() {
         let last = app.findings().len().saturating_sub(1);
-        app.finding = Some(chosen.saturating_add_signed(by).min(last));
+        let place = app.finding_place().unwrap_or_default().saturating_add_signed(by).min(last);
+        app.choose_finding(place);
         return Vec::new();
     }
     with_list(app, |list| list.step(by));
@@ -304,13 +306,18 @@ fn narrowed_less(app: &mut App) -> bool {
 
 fn next_finding(app: &mut App) -> Vec<Effect> {
     let count = app.findings().len().max(1);
-    app.finding = Some(app.finding.map_or(0, |chosen| (chosen + 1) % count));
+    let next = app.finding_place().map_or(0, |place| (place + 1) % count);
+    app.choose_finding(next);
     Vec::new()
 }
 
 fn open(app: &mut App) -> Vec<Effect> {
-    if let Some(place) = app.finding {
-        app.jump(place);
+    if app.finding.is_some() {
+        match app.finding_place() {
+            Some(place) => app.jump(place),
+            None => app.say(Severity::Notice, "it is over"),
+        }
+        app.finding = None;
         return Vec::new();
     }
     if app.focus == Pane::Activity && app.activity.open_group() {
@@ -414,7 +421,7 @@ fn ask(app: &mut App, cancel: bool) -> Vec<Effect> {
     };
     let Some(tick) = app.pg() else { return Vec::new() };
     let pid = session.id.pid;
-    let confirm = Confirm::new(target, session, tick, cancel, app.now);
+    let confirm = Confirm::new(target, session, tick, cancel);
     app.overlay = Some(Overlay::Confirm(Box::new(confirm)));
     vec![Effect::ReadHoldings(target, pid)]
 }

@@ -8,7 +8,7 @@ use super::table::{Role, Span};
 use crate::engine::PgTick;
 use crate::engine::locks::{describe, strength};
 use crate::engine::vitals::is_own;
-use crate::format::{age_at, counted};
+use crate::format::{age, age_at, counted, seconds_between};
 use crate::model::action::{Action, Holdings};
 use crate::model::postgres::{Lock, Session, State};
 use crate::model::{Reason, TargetId};
@@ -35,12 +35,17 @@ pub struct Confirm {
     pub change: Change,
     /// All locks of the session, once read; or why they cannot be read.
     pub holdings: Option<Result<Holdings, Reason>>,
-    /// Sessions behind it, and how many would run at once.
-    pub behind: (usize, usize),
+    /// Sessions behind it, and how many would run at once; `None` when the lock table is not known.
+    pub behind: Option<(usize, usize)>,
+    /// How old the lock table is that this comes from, when it is not of this sample, seconds.
+    behind_age_seconds: Option<f64>,
+    /// The session as it is now, as far as it is still the one that was asked about.
+    seen: Session,
     /// Its user, database and client in words.
     who: [String; 3],
     server_time: Timestamp,
-    deaf_until: Timestamp,
+    /// When it begins to listen; `None` until it is on the screen.
+    deaf_until: Option<Timestamp>,
     short_transactions: bool,
 }
 
@@ -91,13 +96,7 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
 
 impl Confirm {
     /// Asks about a session of the last tick.
-    pub(super) fn new(
-        target: TargetId,
-        session: Session,
-        tick: &PgTick,
-        cancel: bool,
-        now: Timestamp,
-    ) -> Self {
+    pub(super) fn new(target: TargetId, session: Session, tick: &PgTick, cancel: bool) -> Self {
         let row = ActivityRow { session: &session, tick, departed: false };
         let who = [row.user(), row.database(), row.client()];
         let mut confirm = Self {
@@ -106,10 +105,12 @@ impl Confirm {
             whatever_it_runs: false,
             change: Change::Same,
             holdings: None,
-            behind: (0, 0),
+            behind: None,
+            behind_age_seconds: None,
+            seen: session.clone(),
             who,
             server_time: tick.sample.server_time,
-            deaf_until: now.checked_add(DEAF).unwrap_or(now),
+            deaf_until: None,
             short_transactions: false,
             session,
         };
@@ -120,13 +121,16 @@ impl Confirm {
     /// Compares the session with what it is now.
     pub(super) fn watch(&mut self, tick: &PgTick, outage: bool) {
         self.look(tick);
-        if outage {
+        if outage || tick.sample.sessions.value().is_none() {
             // Once disarmed, a question stays so: it must be asked anew.
             self.change = if self.is_armed() { Change::Unknown } else { self.change };
             return;
         }
         let now = super::activity::find(tick, self.session.id);
         let change = now.map_or(Change::Gone, |now| self.compare(now));
+        if let (Change::Same | Change::Statement, Some(now)) = (change, now) {
+            self.seen = now.clone();
+        }
         let armed = self.is_armed() || self.change == Change::Unknown;
         if armed {
             self.change = change;
@@ -136,11 +140,11 @@ impl Confirm {
     fn look(&mut self, tick: &PgTick) {
         self.server_time = tick.sample.server_time;
         let pid = self.session.id.pid;
-        self.behind = tick
-            .forest
-            .value()
-            .and_then(|forest| forest.find(pid))
-            .map_or((0, 0), |node| (node.behind, node.frees_now));
+        let forest = tick.forest.value();
+        self.behind =
+            forest.map(|forest| forest.find(pid).map_or((0, 0), |node| (node.behind, node.frees_now)));
+        let read_at = tick.forest.stale_since();
+        self.behind_age_seconds = read_at.map(|read_at| seconds_between(read_at, self.server_time));
     }
 
     fn compare(&mut self, now: &Session) -> Change {
@@ -152,10 +156,15 @@ impl Confirm {
             (false, ..) if self.whatever_it_runs => Change::Statement,
             (false, true, false) => Change::Statement,
             (false, false, _) => {
-                self.short_transactions = self.behind.0 == 0;
+                self.short_transactions = self.blocks_nobody();
                 Change::Moved
             }
         }
+    }
+
+    /// Whether it is known that nobody waits behind it.
+    fn blocks_nobody(&self) -> bool {
+        self.behind == Some((0, 0)) && self.behind_age_seconds.is_none()
     }
 
     /// Whether `y` would act.
@@ -163,29 +172,38 @@ impl Confirm {
         matches!(self.change, Change::Same | Change::Statement)
     }
 
+    /// It is on the screen now, and begins to listen a moment later.
+    pub(super) fn drawn(&mut self, now: Timestamp) {
+        if self.deaf_until.is_none() {
+            self.disturb(now);
+        }
+    }
+
     /// Something arrived that was not meant as an answer.
     pub(super) fn disturb(&mut self, now: Timestamp) {
-        self.deaf_until = now.checked_add(DEAF).unwrap_or(now);
+        self.deaf_until = now.checked_add(DEAF).ok();
     }
 
     /// Takes a key.
     pub(super) fn answer(&mut self, chord: Chord, now: Timestamp) -> Answer {
-        if now < self.deaf_until {
-            return Answer::Stay;
-        }
+        let listens = self.deaf_until.is_some_and(|until| until <= now);
         match (chord.key, chord.character()) {
-            (Key::Esc | Key::Enter, _) | (_, Some('n' | 'q')) => Answer::No,
+            (Key::Esc | Key::Enter, _) | (_, Some('n' | 'q')) if listens => Answer::No,
             (Key::Char('c'), _) if chord.ctrl => Answer::No,
-            (_, Some('y')) if self.is_armed() => Answer::Yes(self.action()),
-            (_, Some('a')) if self.offers_whatever_it_runs() => {
+            (_, Some('y')) if listens && self.is_armed() => Answer::Yes(self.action()),
+            (Key::Esc | Key::Enter, _) | (_, Some('n' | 'q' | 'y')) => Answer::Stay,
+            (_, Some('a')) if listens && self.offers_whatever_it_runs() => {
                 self.whatever_it_runs = true;
                 self.change = Change::Statement;
+                self.disturb(now);
                 Answer::Stay
             }
             _ => {
                 // A person's answer comes alone. A key that is none may be the beginning of something else: a
                 // terminal's late answer that spells a y further on.
-                self.disturb(now);
+                if self.deaf_until.is_some() {
+                    self.disturb(now);
+                }
                 Answer::Stay
             }
         }
@@ -197,7 +215,7 @@ impl Confirm {
         !self.cancel
             && !self.whatever_it_runs
             && self.short_transactions
-            && self.behind.0 == 0
+            && self.blocks_nobody()
             && self.change == Change::Moved
     }
 
@@ -248,7 +266,8 @@ impl Confirm {
     pub fn lines(&self) -> Vec<Vec<Span>> {
         let session = &self.session;
         let [user, database, client] = &self.who;
-        let mut lines = vec![
+        let mut lines = self.change_lines();
+        lines.extend([
             vec![Span::text(format!(
                 "{}   user {user}   db {database}   from {client}",
                 session.application_name
@@ -256,14 +275,13 @@ impl Confirm {
             vec![Span::text(self.situation())],
             vec![Span::new(Role::Text, self.query())],
             vec![self.locks()],
-            vec![Span::new(if self.behind.0 > 0 { Role::Warning } else { Role::Text }, self.behind_text())],
+            vec![self.behind_line()],
             Vec::new(),
             vec![Span::text(self.consequence())],
-        ];
+        ]);
         if !self.cancel && session.state.is_some_and(|state| state != State::Active) {
             lines.push(vec![Span::new(Role::Dim, "Cancel would do nothing here: no statement is running.")]);
         }
-        lines.extend(self.change_lines());
         lines
     }
 
@@ -288,6 +306,9 @@ impl Confirm {
             Change::Statement if self.whatever_it_runs => {
                 "Meant is the session, whatever it runs when the signal arrives."
             }
+            Change::Statement if self.session.xact_start.is_none() => {
+                "It has run something since, and is in no transaction."
+            }
             Change::Statement => "It runs another statement of the same transaction now.",
             Change::Moved if self.cancel => "The statement that you saw is over.",
             Change::Moved => "The transaction that you saw is over; it is in another one or in none.",
@@ -298,7 +319,7 @@ impl Confirm {
     }
 
     fn situation(&self) -> String {
-        let session = &self.session;
+        let session = &self.seen;
         let age = |since: Option<Timestamp>| {
             since.map_or_else(|| "?".into(), |since| age_at(since, self.server_time))
         };
@@ -314,8 +335,8 @@ impl Confirm {
     }
 
     fn query(&self) -> String {
-        let over = self.session.state.is_some_and(|state| state != State::Active);
-        format!("{}{}", if over { "last: " } else { "" }, text::folded(&self.session.query))
+        let over = self.seen.state.is_some_and(|state| state != State::Active);
+        format!("{}{}", if over { "last: " } else { "" }, text::folded(&self.seen.query))
     }
 
     fn locks(&self) -> Span {
@@ -344,11 +365,17 @@ impl Confirm {
         })
     }
 
-    fn behind_text(&self) -> String {
+    fn behind_line(&self) -> Span {
+        let age =
+            self.behind_age_seconds.map(|seconds| format!(" ({} ago)", age(seconds))).unwrap_or_default();
         match self.behind {
-            (0, _) => "nobody waits behind it".into(),
-            (behind, frees) => {
-                format!("{} wait behind it, {frees} would run at once", counted(behind, "session"))
+            None => {
+                Span::new(Role::Warning, "who waits behind it is not known: the lock table has not been read")
+            }
+            Some((0, _)) => Span::text(format!("nobody waits behind it{age}")),
+            Some((behind, frees)) => {
+                let sessions = counted(behind, "session");
+                Span::new(Role::Warning, format!("{sessions} wait behind it, {frees} would run at once{age}"))
             }
         }
     }

@@ -36,12 +36,15 @@ pub struct ListState {
 }
 
 impl ListState {
-    /// Takes new rows. The selection stays where it is; a list with rows always has one.
+    /// Takes new rows. The selection never moves by itself: a selected row that has left keeps its place until
+    /// another is chosen. A list with rows always has a selection.
     pub fn set_rows(&mut self, rows: Vec<RowKey>) {
+        let place = self.position();
         self.rows = rows;
-        let still_there = self.selected.as_ref().is_some_and(|key| self.rows.contains(key));
-        if !still_there {
-            self.to_top();
+        match (&self.selected, place) {
+            (Some(key), _) if self.rows.contains(key) => {}
+            (Some(key), Some(place)) => self.rows.insert(place.min(self.rows.len()), key.clone()),
+            (Some(_) | None, _) => self.to_top(),
         }
     }
 
@@ -52,12 +55,14 @@ impl ListState {
         self.follows = false;
     }
 
-    /// Selects a row by key, if it is there.
-    pub fn select(&mut self, key: RowKey) {
-        if self.rows.contains(&key) {
+    /// Selects a row by key; false when it is not there.
+    pub fn select(&mut self, key: RowKey) -> bool {
+        let is_there = self.rows.contains(&key);
+        if is_there {
             self.selected = Some(key);
             self.follows = true;
         }
+        is_there
     }
 
     /// The number of the selected row.
@@ -102,10 +107,20 @@ mod tests {
         list.step(1);
         list.set_rows(keys(&[9, 8, 2, 1]));
         assert_eq!((list.selected.clone(), list.position()), (Some(RowKey::Pid(2)), Some(2)));
+        // It has left: its row stays, and nothing else is selected in its stead.
         list.set_rows(keys(&[9, 8]));
-        assert_eq!(list.selected, Some(RowKey::Pid(9)));
+        assert_eq!((list.selected.clone(), list.rows.clone()), (Some(RowKey::Pid(2)), keys(&[9, 8, 2])));
         list.set_rows(Vec::new());
-        assert_eq!(list.selected, None);
+        assert_eq!(list.rows, keys(&[2]));
+        list.to_top();
+        list.set_rows(keys(&[5]));
+        list.step(-1);
+        list.set_rows(keys(&[5]));
+        assert_eq!(
+            list.selected,
+            Some(RowKey::Pid(2)),
+            "the last row that is left is still the selected one"
+        );
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum LockLine<'a> {
         /// How many they are, what they want, and the longest of their waits.
         text: String,
     },
+    /// The selected node after it has left the forest: it no longer waits and nobody waits for it.
+    Gone(String),
 }
 
 /// A node and its place in the tree.
@@ -216,7 +218,7 @@ impl LocksView {
             LockLine::Node(row) => {
                 row.guides.is_empty() || filter.is_empty() || filter.passes(&row.searched(tick))
             }
-            LockLine::Fold { .. } => filter.is_empty(),
+            LockLine::Fold { .. } | LockLine::Gone(_) => filter.is_empty(),
         };
         let rows =
             lines(self, tick).into_iter().filter(|(_, line)| passes(line)).map(|(key, _)| key).collect();
@@ -232,6 +234,7 @@ impl LocksView {
         let Some(fold @ RowKey::Fold(..)) = self.list.selected.clone() else { return false };
         let place = self.list.position();
         self.open.insert(fold);
+        self.list.selected = None;
         self.refresh(tick);
         if let Some(first) = place.and_then(|place| self.list.rows.get(place)).cloned() {
             self.list.select(first);
@@ -239,23 +242,38 @@ impl LocksView {
         true
     }
 
-    pub(super) fn select_root(&mut self, pid: i32) {
+    /// Selects the root of a process, or the one without a process for 0; false when it is not there any more.
+    pub(super) fn select_root(&mut self, pid: i32) -> bool {
         let found = self.list.rows.iter().find(|key| match key {
             RowKey::Session(id) => id.pid == pid,
             RowKey::Pid(other) => *other == pid,
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
             RowKey::Statement(_) | RowKey::Group(_) | RowKey::Fold(..) => false,
         });
-        if let Some(root) = found.or_else(|| self.list.rows.first()).cloned() {
-            self.list.select(root);
+        let found = found.cloned();
+        if let Some(root) = &found {
+            self.list.select(root.clone());
         }
+        found.is_some()
     }
 }
 
 /// The lines that the view lists, each with its key.
 pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
-    let wanted: BTreeSet<&RowKey> = view.list.rows.iter().collect();
-    lines(view, tick).into_iter().filter(|(key, _)| wanted.contains(key)).collect()
+    let mut known: BTreeMap<RowKey, LockLine<'a>> = lines(view, tick).into_iter().collect();
+    let line = |key: &RowKey| (key.clone(), known.remove(key).unwrap_or_else(|| LockLine::Gone(gone(key))));
+    view.list.rows.iter().map(line).collect()
+}
+
+fn gone(key: &RowKey) -> String {
+    match key {
+        RowKey::Session(id) => format!("{} neither waits nor blocks now", id.pid),
+        RowKey::Pid(pid) => format!("{pid} neither waits nor blocks now"),
+        RowKey::Prepared(gid) => format!("prepared '{gid}' blocks nobody now"),
+        RowKey::Deadlock(_) => "the deadlock is resolved".into(),
+        RowKey::Fold(_, queue) => format!("nobody else wants {queue} now"),
+        RowKey::Statement(_) | RowKey::Group(_) => String::new(),
+    }
 }
 
 /// The selected node.
@@ -263,7 +281,7 @@ pub(super) fn selected<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow
     let wanted = view.list.selected.as_ref()?;
     lines(view, tick).into_iter().find(|(key, _)| key == wanted).and_then(|(_, line)| match line {
         LockLine::Node(row) => Some(row),
-        LockLine::Fold { .. } => None,
+        LockLine::Fold { .. } | LockLine::Gone(_) => None,
     })
 }
 

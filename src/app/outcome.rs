@@ -25,6 +25,8 @@ struct Watched {
     target: TargetId,
     action: Action,
     name: String,
+    /// Start of the transaction that was seen.
+    xact_start: Option<Timestamp>,
     /// Who waited behind the session when it was acted on.
     behind: BTreeSet<i32>,
     outcome: Option<(Outcome, Timestamp)>,
@@ -37,6 +39,7 @@ impl Pending {
             target: confirm.target,
             action,
             name: confirm.name(),
+            xact_start: confirm.session.xact_start,
             behind,
             outcome: None,
         });
@@ -101,6 +104,11 @@ impl Watched {
             Ok(ActionReply::Changed(seen)) => {
                 (Severity::Warning, changed(&who, backend_start, seen, self.action))
             }
+            Ok(ActionReply::Signalled)
+                if outcome.effect_after_seconds.is_none() && outcome.seen.is_none() =>
+            {
+                (Severity::Warning, format!("{who}: signal sent, what came of it could not be observed"))
+            }
             Ok(ActionReply::Signalled) if self.action.is_cancel() => self.cancelled(&who, outcome, later),
             Ok(ActionReply::Signalled) => match outcome.effect_after_seconds {
                 Some(seconds) => (
@@ -124,8 +132,11 @@ impl Watched {
             return (Severity::Warning, format!("{who}: cancel sent, no effect yet; K terminates it"));
         };
         let ended = format!("cancelled {who}: statement ended after {}", duration_ms(seconds * 1000.0));
-        let in_transaction =
-            outcome.seen.is_some_and(|seen| seen.state.is_some_and(State::is_idle_in_transaction));
+        // A client with savepoints goes on in the same transaction, with all its locks.
+        let in_transaction = outcome.seen.is_some_and(|seen| {
+            seen.state.is_some_and(State::is_idle_in_transaction)
+                || (seen.xact_start.is_some() && seen.xact_start == self.xact_start)
+        });
         if !in_transaction {
             return (Severity::Notice, format!("{ended}, locks released{}", self.freed(later)));
         }
@@ -145,7 +156,15 @@ impl Watched {
             return format!(", {} waited behind it", counted(self.behind.len(), "session"));
         };
         let queueing = self.behind.iter().filter(|pid| forest.is_waiting(**pid)).count();
-        format!(", {} run again, {queueing} still queue", self.behind.len() - queueing)
+        let sessions =
+            later.and_then(|tick| tick.sample.sessions.value()).map(Vec::as_slice).unwrap_or_default();
+        let state =
+            |pid: i32| sessions.iter().find(|session| session.id.pid == pid).map(|session| session.state);
+        // Whoever left, or whose transaction failed while it waited, does not run again.
+        let ended = |pid: &&i32| matches!(state(**pid), None | Some(Some(State::IdleInTransactionAborted)));
+        let ended = self.behind.iter().filter(|pid| !forest.is_waiting(**pid)).filter(ended).count();
+        let gave_up = if ended > 0 { format!(", {ended} gave up") } else { String::new() };
+        format!(", {} run again, {queueing} still queue{gave_up}", self.behind.len() - queueing - ended)
     }
 }
 

@@ -60,12 +60,16 @@ async fn carry_out(handle: &Handle, action: Action) -> Outcome {
 async fn watch_effect(handle: &Handle, outcome: &mut Outcome) {
     let sent = Instant::now();
     while sent.elapsed() < WATCH {
-        if let Ok(seen) = handle.observe(outcome.action.session().pid).await {
-            outcome.seen = seen;
-            if has_taken_effect(outcome.action, seen) {
-                outcome.effect_after_seconds = Some(sent.elapsed().as_secs_f64());
-                return;
+        match handle.observe(outcome.action.session().pid).await {
+            Ok(seen) => {
+                outcome.seen = seen;
+                if has_taken_effect(outcome.action, seen) {
+                    outcome.effect_after_seconds = Some(sent.elapsed().as_secs_f64());
+                    return;
+                }
             }
+            // What was seen before is no longer known to hold.
+            Err(_) => outcome.seen = None,
         }
         sleep(LOOK_EVERY).await;
     }

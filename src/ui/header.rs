@@ -179,12 +179,13 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
         canvas.spans(area, &[Span::new(Role::Dim, nothing_found(app))]);
         return;
     }
-    let first = app.finding.map_or(0, |chosen| chosen.saturating_sub(rows.saturating_sub(1)));
+    let chosen = app.finding_place();
+    let first = chosen.map_or(0, |chosen| chosen.saturating_sub(rows.saturating_sub(1)));
     for (number, (target, finding)) in all.iter().enumerate().skip(first).take(rows) {
         let line = row(area, u16::try_from(number - first).unwrap_or_default());
-        let hint = if app.finding == Some(number) {
+        let hint = if chosen == Some(number) {
             "↵ show ".to_owned()
-        } else if number == first && app.finding.is_none() {
+        } else if number == first && chosen.is_none() {
             let word = if matches!(layout.class, Class::Wide | Class::Standard) { " findings" } else { "" };
             format!("{}{word} ", app.options.keymap.hint("findings"))
         } else if number + 1 == first + rows && all.len() > first + rows {
@@ -212,7 +213,7 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
             ],
         );
         canvas.right(line, &[Span::new(Role::Dim, hint)]);
-        if app.finding == Some(number) {
+        if chosen == Some(number) {
             canvas.tint(line, Role::Selected);
         }
     }

@@ -115,6 +115,7 @@ fn a_question_about_a_session_that_has_changed_is_disarmed() {
     if let Reading::Fresh(sessions) = &mut sample_now.sessions {
         sessions[0].xact_start = ago(at(5), 1);
     }
+    app.drawn(at(4));
     app.update(at(5), sample(5, Body::Postgres(Box::new(sample_now))));
     insta::assert_snapshot!(frame(&mut app, 80, 24));
     let effects = app.update(at(6), Msg::Input(Input::Key("y".parse().unwrap())));
@@ -126,6 +127,7 @@ fn only_y_answers_yes_and_only_after_a_moment() {
     let ask = || {
         let mut app = app(true);
         press(&mut app, 80, 24, &["K"]);
+        app.drawn(at(4));
         app
     };
     let answer = |app: &mut App, key: &str, ms: i64| {
@@ -138,6 +140,15 @@ fn only_y_answers_yes_and_only_after_a_moment() {
     for key in ["Enter", "n", "Esc", "q", "K", "Space", "Y"] {
         assert!(answer(&mut ask(), key, 400).is_empty(), "{key} acted");
     }
+    let mut unseen = app(true);
+    press(&mut unseen, 80, 24, &["K"]);
+    assert!(
+        answer(&mut unseen, "y", 5000).is_empty(),
+        "a question that was not on the screen yet was answered"
+    );
+    let mut late = ask();
+    assert!(answer(&mut late, "x", 240).is_empty());
+    assert!(answer(&mut late, "y", 260).is_empty(), "an answer that does not come alone confirmed");
     let mut pasted = ask();
     pasted.update(at(5), Msg::Input(Input::Paste("y".into())));
     assert!(answer(&mut pasted, "y", 1100).is_empty(), "a key right after a paste confirmed");

@@ -129,6 +129,7 @@ fn filter_typed(app: &mut App) {
         *text = typed;
     }
     app.activity.group_by = app.activity.group_by.filter(|_| app.focus != Pane::Activity);
+    with_list(app, |list| list.selected = None);
     app.refresh();
     with_list(app, ListState::to_top);
 }

@@ -56,6 +56,9 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         let line = row(below(body, 1), u16::try_from(number).unwrap_or(u16::MAX));
         match entry {
             LockLine::Node(entry) => node(canvas, line, entry, tick),
+            LockLine::Gone(text) => {
+                canvas.spans(line, &[Span::text("   "), Span::new(Role::Gone, text.clone())]);
+            }
             LockLine::Fold { guides: levels, text } => {
                 let spans = [
                     Span::text(" "),

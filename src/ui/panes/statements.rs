@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{paragraph, reason, unavailable};
-use crate::app::{App, Role, RowKey, Span};
+use crate::app::{App, Role, RowKey, Span, Value};
 use crate::engine::PgTick;
 use crate::format;
 use crate::ui::canvas::{Canvas, below, row};
@@ -51,9 +51,16 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     };
     let rows = view.list.rows.iter().skip(view.list.offset).filter_map(|key| {
         let RowKey::Statement(wanted) = key else { return None };
-        let entry = statements.rows.iter().find(|row| row.key == *wanted)?;
+        let selected = view.list.selected.as_ref() == Some(key);
+        let Some(entry) = statements.rows.iter().find(|row| row.key == *wanted) else {
+            let text = |name: &str| {
+                if name == "query" { Value::Text("(evicted or reset)".into()) } else { Value::None }
+            };
+            let cells = columns.iter().map(|(column, _)| text(column.name).into()).collect();
+            return Some(Row { cells, selected, gone: true });
+        };
         let cells = columns.iter().map(|(column, _)| (column.cell)(entry)).collect();
-        Some(Row { cells, selected: view.list.selected.as_ref() == Some(key), gone: false })
+        Some(Row { cells, selected, gone: false })
     });
     table::draw(canvas, body, &columns, Some((view.sort.column, view.sort.descending)), rows);
     let before = statements.stats_reset.map_or_else(
