@@ -106,3 +106,28 @@ fn no_color_means_the_mono_theme() {
     assert_eq!(theme(&["--color", "always", "--theme", "dark"], &[("NO_COLOR", "1")]), "dark");
     assert_eq!(theme(&["--color", "never", "--theme", "dark"], &[]), "mono");
 }
+
+#[test]
+fn a_connection_string_in_place_of_the_database_is_one_as_in_psql() {
+    assert_eq!(names(&["-h", "a", "-d", "postgres://u@b:1/d"], &[]), ["b:1/d"]);
+    assert_eq!(names(&["-d", "host=b,c dbname=d"], &[]), ["b:5432,c:5432/d"]);
+    let config = screen(&cli(&["-d", "postgres://u:hunter2@b/d"]), &environment(&[])).unwrap();
+    assert_eq!(
+        (config.targets.warnings.len(), config.targets.postgres[0].target.name.as_str()),
+        (1, "b:5432/d")
+    );
+}
+
+#[test]
+fn a_mistyped_url_is_not_repeated() {
+    let message = error(&["postgresql//u:hunter2@h/db"]);
+    assert!(message.starts_with("unknown target \"...\"") && !message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn passwords_are_not_shown_with_the_configuration() {
+    let content = "[profiles.shop]\npostgres = [\"postgres://u:hunter2@h/d\", \"host=h password=hunter2\", \"host=plain\"]\n\
+                   redis = [\"redis://:hunter2@cache\"]\nredis_password = \"hunter2\"\n";
+    let shown = toml::to_string_pretty(&File::parse(content).unwrap()).unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("host=plain"), "{shown}");
+}

@@ -98,7 +98,13 @@ impl Handle {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let busy = || Reason::new("the control connection is still busy with an earlier order");
         self.control.try_send(order(sender)).map_err(|_| busy())?;
-        receiver.await.map_err(|_| Reason::new("the control connection was closed"))
+        let limit = 2 * link::STATEMENT_LIMIT;
+        let answer = tokio::time::timeout(limit, receiver).await;
+        answer
+            .map_err(|_| {
+                Reason::new(format!("no answer on the control connection within {}s", limit.as_secs()))
+            })?
+            .map_err(|_| Reason::new("the control connection was closed"))
     }
 
     /// All locks of one process, read once on the locks connection.

@@ -19,11 +19,15 @@ use super::Pace;
 use super::postgres::link::Backoff;
 use super::postgres::settings::Secret;
 use super::postgres::{ConnectError, Cure};
+use crate::format::seconds_between;
 use crate::model::redis::Sample as RedisSample;
 use crate::model::{Body, Outage, OutageKind, Reason, Sample, Target};
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that has given no answer for this long is given up, seconds.
+const SILENCE_MAX_SECONDS: f64 = 10.0;
 
 /// A Redis server and how to reach it.
 #[derive(Debug, Clone)]
@@ -197,10 +201,13 @@ impl Reader {
                     (Body::Redis(Box::new(sample)), None)
                 }
                 Err(error) => {
-                    let pause = (error.outage == OutageKind::Unreachable).then(|| {
+                    let failing = self.failing_since.map_or(0.0, |since| seconds_between(since, now()));
+                    // A connection that has been silent for long may never speak again: a failover behind a firewall.
+                    if error.outage == OutageKind::Unreachable || SILENCE_MAX_SECONDS < failing {
                         connection = None;
-                        backoff.next(u64::from(std::process::id()))
-                    });
+                    }
+                    // Not even a stalled server is logged in to with every tick.
+                    let pause = connection.is_none().then(|| backoff.next(u64::from(std::process::id())));
                     (self.outage(error, pause), pause)
                 }
             };

@@ -11,10 +11,10 @@ use tokio_postgres::{Client, Error, Row};
 use super::error::statement_reason;
 use super::read;
 use super::sql::{self, Extension};
-use crate::model::Reading;
 use crate::model::postgres::{
     DatabaseCounters, Oid, Prepared, Rights, Server, Session, Slot, Statement, Wal, WalReceiver, WalSender,
 };
+use crate::model::{Reading, Reason};
 
 /// What is asked once per connection and again when the server has restarted or was promoted.
 #[derive(Debug, Clone)]
@@ -71,9 +71,10 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         Some(statement) => Some(client.query_typed(statement, &[]).await),
         None => None,
     };
-    let (clock, probe, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
+    let (clock, probe, rights, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
         client.query_typed_one(sql::CLOCK, &[]),
         optional(plan.probe.then_some(sql::PROBE)),
+        optional(plan.probe.then_some(sql::RIGHTS)),
         client.query_typed(&activity, &[]),
         client.query_typed(sql::DATABASES, &databases),
         client.query_typed(sql::WAL, &[]),
@@ -90,8 +91,14 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         in_recovery: read::get(&clock, 1)?,
         started_at: read::get(&clock, 2)?,
     };
-    let probe =
-        probe.transpose()?.and_then(|rows| rows.first().map(|row| decode_probe(row, &clock))).transpose()?;
+    let probe = match (probe.transpose()?, rights.transpose()?) {
+        (Some(probe), Some(rights)) => probe
+            .first()
+            .zip(rights.first())
+            .map(|(probe, rights)| decode_probe(probe, rights, &clock))
+            .transpose()?,
+        (..) => None,
+    };
     let statements = plan.extension.zip(counters).map(|(extension, rows)| StatementsRead {
         extension_version: extension.version,
         rows: decode(rows, read::statement),
@@ -105,7 +112,11 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         probe,
         sessions: decode(sessions, read::session),
         prepared: decode(prepared, read::prepared),
-        databases: decode(databases, read::database),
+        databases: if plan.databases.is_empty() {
+            Reading::Unavailable(Reason::new("the names of the databases have not been read yet"))
+        } else {
+            decode(databases, read::database)
+        },
         statements,
         wal: decode(wal, read::wal).map(|rows| rows.first().cloned().unwrap_or_default()),
         senders: decode(senders, read::sender),
@@ -125,7 +136,7 @@ fn decode_info(row: &Row) -> Option<(Option<i64>, Option<Timestamp>)> {
     Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
 }
 
-fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
+fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> {
     let number = |column| -> Result<u32, Error> {
         Ok(u32::try_from(read::get::<i32>(row, column)?).unwrap_or_default())
     };
@@ -141,11 +152,6 @@ fn decode_probe(row: &Row, clock: &Clock) -> Result<Probe, Error> {
         usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
         own_pids: Vec::new(),
     };
-    let rights = Rights {
-        user: read::get(row, 9)?,
-        superuser: read::get(row, 6)?,
-        read_all_stats: read::get(row, 7)?,
-        signal_backend: read::get(row, 8)?,
-    };
+    let rights = read::rights(rights)?;
     Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers};
+use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers, every};
 use super::sql::{self, act};
 use super::{OwnPids, Place};
 use crate::model::Reason;
@@ -38,6 +38,7 @@ pub(super) enum Order {
 pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: mpsc::Receiver<Order>) {
     let mut backoff = Backoff::default();
     loop {
+        // An order that comes meanwhile waits, but not for longer than whoever gave it.
         let finished = match servers.connect_current().await {
             Ok(connection) => {
                 backoff.reset();
@@ -60,6 +61,13 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: mp
     }
 }
 
+fn refuse(order: Order, reason: &Reason) {
+    match order {
+        Order::Act(_, reply) => drop(reply.send(Err(reason.clone()))),
+        Order::Observe(_, reply) => drop(reply.send(Err(reason.clone()))),
+    }
+}
+
 async fn refuse_while(orders: &mut mpsc::Receiver<Order>, pause: Duration, reason: &Reason) -> bool {
     let until = tokio::time::sleep(pause);
     tokio::pin!(until);
@@ -67,8 +75,7 @@ async fn refuse_while(orders: &mut mpsc::Receiver<Order>, pause: Duration, reaso
         tokio::select! {
             () = &mut until => return false,
             order = orders.recv() => match order {
-                Some(Order::Act(_, reply)) => drop(reply.send(Err(reason.clone()))),
-                Some(Order::Observe(_, reply)) => drop(reply.send(Err(reason.clone()))),
+                Some(order) => refuse(order, reason),
                 None => return true,
             },
         }
@@ -92,23 +99,26 @@ impl Control {
         orders: &mut mpsc::Receiver<Order>,
         limit: Duration,
     ) -> bool {
+        let lost = self.line.lost();
+        let moved = servers.moved();
+        tokio::pin!(lost, moved);
         self.warm().await;
         let start = Instant::now();
-        let mut warm = interval_at(start + WARM_EVERY, WARM_EVERY);
-        let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
-        let lost = self.line.lost();
-        tokio::pin!(lost);
+        let mut warm = every(WARM_EVERY);
+        let mut ping = every(PING_EVERY);
         loop {
             tokio::select! {
                 biased;
                 () = &mut lost => return false,
+                () = &mut moved => return false,
                 order = orders.recv() => match order {
-                    Some(Order::Act(action, reply)) => drop(reply.send(self.act(action).await)),
-                    Some(Order::Observe(pid, reply)) => drop(reply.send(self.observe(pid).await)),
+                    Some(order) => self.carry_out(order, servers).await,
                     None => return true,
                 },
-                () = servers.unseen_role.notified() => self.warm().await,
-                _ = warm.tick() => self.warm().await,
+                // While sessions wait for locks the catalog of roles may not answer, and a kill must not queue
+                // behind that.
+                () = servers.unseen_role.notified(), if !servers.somebody_waits() => self.warm().await,
+                _ = warm.tick(), if !servers.somebody_waits() => self.warm().await,
                 _ = ping.tick() => drop(self.ask(PING, Vec::new()).await),
                 () = sleep_until(start + limit) => return false,
             }
@@ -118,12 +128,31 @@ impl Control {
     /// Runs every statement of this connection once where it can do nothing: pid 1 is never a backend, so the
     /// guarded statements find no row. A session that has run them once is not stopped by locks on catalogs.
     async fn warm(&mut self) {
-        drop(self.ask(sql::WARM_ROLES, Vec::new()).await);
-        drop(self.ask(act::OBSERVE, vec![(Box::new(1_i32), Type::INT4)]).await);
-        for statement in [act::CANCEL, act::TERMINATE] {
-            drop(self.ask(statement, guard(1, None, &[None])).await);
+        let statements = [
+            (sql::WARM_ROLES, Vec::new()),
+            (act::OBSERVE, vec![(Box::new(1_i32) as Box<dyn ToSql + Sync + Send>, Type::INT4)]),
+            (act::CANCEL, guard(1, None, &[None])),
+            (act::TERMINATE, guard(1, None, &[None])),
+            (act::TERMINATE_ANY, guard(1, None, &[])),
+        ];
+        for (statement, arguments) in statements {
+            if self.ask(statement, arguments).await.is_err() {
+                return;
+            }
         }
-        drop(self.ask(act::TERMINATE_ANY, guard(1, None, &[])).await);
+    }
+
+    /// An order nobody waits for any more is not carried out late. While an answer is overdue on this connection,
+    /// the sampler's is asked, which answers even when the lock manager does not.
+    async fn carry_out(&mut self, order: Order, servers: &Servers) {
+        let overdue = self.late.as_ref().is_some_and(|late| !late.is_finished());
+        let mut spare = servers.lent().filter(|_| overdue).map(|line| Self { line, late: None });
+        let control = spare.as_mut().unwrap_or(self);
+        match order {
+            Order::Act(_, reply) if reply.is_closed() => {}
+            Order::Act(action, reply) => drop(reply.send(control.act(action).await)),
+            Order::Observe(pid, reply) => drop(reply.send(control.observe(pid).await)),
+        }
     }
 
     async fn act(&mut self, action: Action) -> Result<ActionReply, Reason> {
@@ -170,7 +199,9 @@ impl Control {
             .with_hint("an order already sent may still take effect, on this very session only")
         };
         if let Some(late) = &mut self.late {
-            drop(timeout(STATEMENT_LIMIT, &mut *late).await.map_err(|_| no_answer())?);
+            let unanswered =
+                || Reason::new("an earlier statement on the control connection has not been answered yet");
+            drop(timeout(STATEMENT_LIMIT, &mut *late).await.map_err(|_| unanswered())?);
             self.late = None;
         }
         let client = Arc::clone(&self.line.client);

@@ -2,13 +2,13 @@
 //!
 //! It must not know what is asked over it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_postgres::{Client, Config};
 
 use super::error::ConnectError;
@@ -24,6 +24,13 @@ pub(super) const PING: &str = "/* dbtriage:ping */ SELECT 1";
 
 /// Longer than any run.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A clock for what is done now and then: after a stall it goes on, it does not catch up.
+pub(super) fn every(period: Duration) -> Interval {
+    let mut clock = interval_at(Instant::now() + period, period);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
+}
 
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
@@ -65,17 +72,46 @@ impl Drop for Connection {
 pub(super) struct Servers {
     /// How to connect.
     pub(super) settings: Settings,
-    current: AtomicUsize,
+    /// Place of the endpoint in use; whoever is connected to another one connects anew.
+    current: watch::Sender<usize>,
     lent: Mutex<Option<Line>>,
     /// Rung when a role is seen for the first time: control must know it before its sessions can be signalled
     /// under a lock on `pg_authid`.
     pub(super) unseen_role: Notify,
+    /// Whether sessions wait for locks: then nothing is read from catalogs that can wait.
+    somebody_waits: AtomicBool,
 }
 
 impl Servers {
     /// Starts with the first endpoint.
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, current: AtomicUsize::new(0), lent: Mutex::new(None), unseen_role: Notify::new() }
+        Self {
+            settings,
+            current: watch::Sender::new(0),
+            lent: Mutex::new(None),
+            unseen_role: Notify::new(),
+            somebody_waits: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes whether sessions wait for locks.
+    pub(super) fn note_waits(&self, somebody_waits: bool) {
+        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
+    }
+
+    /// Whether sessions wait for locks, as far as the last tick knew.
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.somebody_waits.load(Ordering::Relaxed)
+    }
+
+    /// Waits until another endpoint is in use.
+    pub(super) fn moved(&self) -> impl Future<Output = ()> + use<> {
+        let mut current = self.current.subscribe();
+        async move {
+            if current.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Lends the sampler's connection to whoever the server does not admit, or takes it back.
@@ -90,7 +126,7 @@ impl Servers {
 
     /// The endpoint in use.
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
-        self.settings.endpoints.get(self.current.load(Ordering::Relaxed))
+        self.settings.endpoints.get(*self.current.borrow())
     }
 
     /// Connects to the first endpoint that is up and of the wanted kind; later connections go to the same.
@@ -106,7 +142,7 @@ impl Servers {
             for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
                 match connect(&self.settings, endpoint, *wanted).await {
                     Ok(connection) => {
-                        self.current.store(place, Ordering::Relaxed);
+                        self.current.send_if_modified(|current| std::mem::replace(current, place) != place);
                         return Ok(connection);
                     }
                     Err(error) => failure = failure.or(Some(error)),

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::Type;
 
 use super::error::statement_reason;
-use super::link::{Backoff, FOR_EVER, Line, PING, Servers};
+use super::link::{Backoff, FOR_EVER, Line, PING, Servers, every};
 use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
 use crate::model::Reason;
 use crate::model::action::Holdings;
-use crate::model::postgres::{Lock, Names, Oid, StatementKey};
+use crate::model::postgres::{Lock, Names, Oid, Rights, StatementKey};
 
 /// Names are read again this often, which also keeps the connection awake.
 const NAMES_EVERY: Duration = Duration::from_secs(30);
@@ -27,6 +27,8 @@ const RELATION_RETRY: Duration = Duration::from_secs(5);
 /// The most relation names that are kept.
 const RELATIONS_MAX: usize = 10_000;
 
+/// A connection that has not answered for this long is given up.
+const GIVE_UP: Duration = Duration::from_secs(30);
 /// The most statement texts that are kept.
 const TEXTS_MAX: usize = 5_000;
 
@@ -52,6 +54,10 @@ pub(super) struct Catalog {
     pub(super) extension: Option<Result<Extension, Reason>>,
     /// The newest lock table and when it was read.
     pub(super) locks: Option<(Timestamp, Arc<Vec<Lock>>)>,
+    /// How many times the lock table has been read, or was tried to be: an order is open until this grows.
+    pub(super) locks_reads: u64,
+    /// The role's rights, once read again: a GRANT shows within half a minute.
+    pub(super) rights: Option<Arc<Rights>>,
     /// Why the last attempt to read the lock table failed.
     pub(super) error: Option<Reason>,
     /// Whether names and extension have been looked for at least once.
@@ -72,18 +78,18 @@ pub(super) async fn run(
             Ok(connection) => {
                 backoff.reset();
                 own_pids.set(Place::Locks, Some(connection.pid));
-                Reader::over(connection.line.clone(), &catalog).serve(&mut wants, FOR_EVER).await
+                Reader::over(connection.line.clone(), &catalog).serve(&servers, &mut wants, FOR_EVER).await
             }
             Err(error) => {
                 let pause = backoff.next(u64::from(std::process::id()));
                 if let Some(line) = servers.lent() {
-                    Reader::over(line, &catalog).serve(&mut wants, pause).await
+                    Reader::over(line, &catalog).serve(&servers, &mut wants, pause).await
                 } else {
                     catalog.send_modify(|it| {
                         it.error = Some(error.reason);
                         it.ready = true;
                     });
-                    refuse_while(&mut wants, pause).await
+                    refuse_while(&mut wants, pause, &catalog).await
                 }
             }
         };
@@ -96,7 +102,11 @@ pub(super) async fn run(
 
 /// Waits for `pause`, answering what is asked meanwhile, so that nobody hangs on a lost connection.
 /// True when nobody can want anything any more.
-async fn refuse_while(wants: &mut mpsc::Receiver<Want>, pause: Duration) -> bool {
+async fn refuse_while(
+    wants: &mut mpsc::Receiver<Want>,
+    pause: Duration,
+    catalog: &watch::Sender<Catalog>,
+) -> bool {
     let until = tokio::time::sleep(pause);
     tokio::pin!(until);
     loop {
@@ -104,11 +114,19 @@ async fn refuse_while(wants: &mut mpsc::Receiver<Want>, pause: Duration) -> bool
             () = &mut until => return false,
             want = wants.recv() => match want {
                 Some(Want::Holdings(_, reply)) => drop(reply.send(Err(Reason::new("the locks connection is lost")))),
-                Some(Want::Locks | Want::Texts(_)) => {}
+                Some(Want::Locks) => catalog.send_modify(|it| it.locks_reads += 1),
+                Some(Want::Texts(_)) => {}
                 None => return true,
             },
         }
     }
+}
+
+/// What is to be done next.
+enum Due {
+    Want(Want),
+    Names,
+    Ping,
 }
 
 struct Reader<'a> {
@@ -124,28 +142,47 @@ impl<'a> Reader<'a> {
     }
 
     /// True when nobody can want anything any more; false when the connection is lost, or after `limit`.
-    async fn serve(mut self, wants: &mut mpsc::Receiver<Want>, limit: Duration) -> bool {
-        self.read_names().await;
-        self.read_locks().await;
-        let start = Instant::now();
-        let mut names = interval_at(start + NAMES_EVERY, NAMES_EVERY);
-        let mut ping = interval_at(start + PING_EVERY, PING_EVERY);
+    async fn serve(mut self, servers: &Servers, wants: &mut mpsc::Receiver<Want>, limit: Duration) -> bool {
         let lost = self.line.lost();
-        tokio::pin!(lost);
+        let moved = servers.moved();
+        tokio::pin!(lost, moved);
+        let first = async {
+            self.read_names().await;
+            self.read_locks().await;
+        };
+        if timeout(GIVE_UP, first).await.is_err() {
+            return false;
+        }
+        let start = Instant::now();
+        let (mut names, mut ping) = (every(NAMES_EVERY), every(PING_EVERY));
         loop {
-            tokio::select! {
+            let due = tokio::select! {
                 biased;
                 () = &mut lost => return false,
+                () = &mut moved => return false,
                 want = wants.recv() => match want {
-                    Some(Want::Locks) => self.read_locks().await,
-                    Some(Want::Texts(ids)) => self.read_texts(ids).await,
-                    Some(Want::Holdings(pid, reply)) => drop(reply.send(self.read_holdings(pid).await)),
+                    Some(want) => Due::Want(want),
                     None => return true,
                 },
-                _ = names.tick() => self.read_names().await,
-                _ = ping.tick() => drop(self.line.client.simple_query(PING).await),
+                _ = names.tick() => Due::Names,
+                _ = ping.tick() => Due::Ping,
                 () = sleep_until(start + limit) => return false,
+            };
+            // Nothing can interrupt a reading in a storm, so it is given time; but a connection that never answers
+            // again must not be waited for until the end.
+            if timeout(GIVE_UP, self.attend(due)).await.is_err() {
+                return false;
             }
+        }
+    }
+
+    async fn attend(&mut self, due: Due) {
+        match due {
+            Due::Want(Want::Locks) => self.read_locks().await,
+            Due::Want(Want::Texts(ids)) => self.read_texts(ids).await,
+            Due::Want(Want::Holdings(pid, reply)) => drop(reply.send(self.read_holdings(pid).await)),
+            Due::Names => self.read_names().await,
+            Due::Ping => drop(self.line.client.simple_query(PING).await),
         }
     }
 
@@ -164,10 +201,14 @@ impl<'a> Reader<'a> {
                 self.name_relations(&rows).await;
                 self.catalog.send_modify(|it| {
                     it.locks = Some((at, Arc::new(rows)));
+                    it.locks_reads += 1;
                     it.error = None;
                 });
             }
-            Err(error) => self.catalog.send_modify(|it| it.error = Some(statement_reason(&error))),
+            Err(error) => self.catalog.send_modify(|it| {
+                it.locks_reads += 1;
+                it.error = Some(statement_reason(&error));
+            }),
         }
     }
 
@@ -209,7 +250,8 @@ impl<'a> Reader<'a> {
 
     async fn read_names(&mut self) {
         let client = &self.line.client;
-        let (roles, databases, extension) = futures::join!(
+        let (rights, roles, databases, extension) = futures::join!(
+            client.query_typed_one(sql::RIGHTS, &[]),
             client.query_typed(sql::ROLES, &[]),
             client.query_typed(sql::DATABASE_NAMES, &[]),
             client.query_typed(sql::EXTENSION, &[]),
@@ -222,6 +264,8 @@ impl<'a> Reader<'a> {
         }
         if let Ok(rows) = databases {
             names.databases = rows.iter().filter_map(entry).collect();
+            // Relations are renamed too; those that matter are asked for again with the next lock table.
+            names.relations.clear();
             let connected = rows.iter().find(|row| row.try_get(2).unwrap_or(false));
             names.connected_database =
                 connected.and_then(|row| row.try_get(0).ok()).unwrap_or(names.connected_database);
@@ -242,6 +286,11 @@ impl<'a> Reader<'a> {
         }
         self.catalog.send_modify(|it| {
             it.names = Arc::new(names);
+            it.rights = rights
+                .ok()
+                .and_then(|row| read::rights(&row).ok())
+                .map(Arc::new)
+                .or_else(|| it.rights.take());
             it.extension = extension.or_else(|| it.extension.take());
             it.ready = true;
         });

@@ -10,8 +10,8 @@ use tokio_postgres::types::{FromSql, PgLsn, Type};
 use tokio_postgres::{Error, Row};
 
 use crate::model::postgres::{
-    DatabaseCounters, Lock, LockTag, Prepared, Session, SessionId, Slot, State, Statement, StatementKey, Wal,
-    WalReceiver, WalSender,
+    DatabaseCounters, Lock, LockTag, Prepared, Rights, Session, SessionId, Slot, State, Statement,
+    StatementKey, Wal, WalReceiver, WalSender,
 };
 
 /// The value of a column that is never NULL.
@@ -187,4 +187,13 @@ pub(super) fn receiver(row: &Row) -> Result<Option<WalReceiver>, Error> {
         last_msg_receipt_time: get(row, 4)?,
         latest_end_lsn: lsn(row, 5)?,
     }))
+}
+
+pub(super) fn rights(row: &Row) -> Result<Rights, Error> {
+    Ok(Rights {
+        user: get(row, 0)?,
+        superuser: get(row, 1)?,
+        read_all_stats: get(row, 2)?,
+        signal_backend: get(row, 3)?,
+    })
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
@@ -57,6 +57,12 @@ pub(super) struct Sampler {
     probe: Option<Probe>,
     /// Roles that have been seen at work.
     roles: BTreeSet<Oid>,
+    /// Whether the present connection has given a sample.
+    delivered: bool,
+    /// Since when somebody has been waiting for a lock: an older lock table is of another story.
+    waiting_since: Option<Timestamp>,
+    /// The count of lock tables read when the last one was ordered.
+    locks_ordered: Option<u64>,
 }
 
 /// When statements were read and what they were, between two readings.
@@ -66,6 +72,14 @@ struct StatementBeat {
     last: Option<Reading<Arc<Statements>>>,
     totals: BTreeMap<StatementKey, f64>,
     texts_asked: Option<Instant>,
+}
+
+/// A batch that has been sent.
+struct Asked {
+    answer: JoinHandle<Result<Batch, Error>>,
+    at: Instant,
+    /// When it is overdue, or overdue once more.
+    until: Instant,
 }
 
 /// Why there is no batch.
@@ -86,6 +100,9 @@ impl Sampler {
             failing_since: None,
             statements,
             roles: BTreeSet::new(),
+            delivered: false,
+            waiting_since: None,
+            locks_ordered: None,
             best_round_trip: Duration::MAX,
             probe: None,
         }
@@ -115,57 +132,92 @@ impl Sampler {
             let lost = self.sample_over(&open, &mut backoff).await;
             self.servers.lend(None);
             self.wires.own_pids.set(Place::Sampler, None);
-            match lost {
-                Lost::Listener => return,
-                Lost::Connection(reason) => {
-                    if self.report(OutageKind::Unreachable, reason, Some(Duration::ZERO)).await.is_err() {
-                        return;
-                    }
-                }
+            let Lost::Connection(reason) = lost else { return };
+            // A server that lets us in and then drops us is not knocked at without a pause.
+            let pause = if self.delivered {
+                Duration::ZERO
+            } else {
+                backoff.next(u64::from(std::process::id()).rotate_left(13))
+            };
+            if self.report(OutageKind::Unreachable, reason, Some(pause)).await.is_err() {
+                return;
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
     async fn sample_over(&mut self, connection: &Connection, backoff: &mut Backoff) -> Lost {
         self.probe = None;
         self.statements.due = None;
+        self.delivered = false;
         // The first names come from another connection, opened at the same moment.
         drop(timeout(NAMES_LIMIT, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
-        let mut late: Option<JoinHandle<Result<Batch, Error>>> = None;
+        let mut late: Option<Asked> = None;
         let mut next = Instant::now();
         loop {
-            sleep_until(next).await;
-            let pace = *self.wires.pace.borrow_and_update();
-            let started = Instant::now();
-            next = started + pace.interval;
-            let mut asked = match late.take() {
-                Some(asked) => asked,
-                None => {
-                    tokio::spawn(batch(Arc::clone(&connection.line.client), self.plan(connection, started)))
-                }
+            let mut asked = if let Some(asked) = late.take() {
+                asked
+            } else {
+                self.wait_for_turn(&mut next).await;
+                let at = Instant::now();
+                next = at + self.pace().interval;
+                let plan = self.plan(connection, at);
+                let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
+                Asked { answer, at, until: at + self.pace().deadline() }
             };
-            let step = match timeout(pace.deadline(), &mut asked).await {
-                Ok(Ok(Ok(batch))) => {
-                    backoff.reset();
-                    self.deliver(batch, pace, started).await
+            // An answer that is overdue is taken as soon as it comes; until then nothing more is sent, and the
+            // screen is told with every tick how long that has lasted.
+            let Ok(answer) = timeout_at(asked.until, &mut asked.answer).await else {
+                asked.until = Instant::now() + self.pace().interval;
+                late = Some(asked);
+                let reason = Reason::new("the server accepts the connection and does not answer");
+                if self.report(OutageKind::Blocked, reason, None).await.is_err() {
+                    return Lost::Listener;
                 }
-                Ok(Ok(Err(error))) if connection.line.client.is_closed() || is_going_down(&error) => {
-                    return Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error))));
-                }
-                Ok(Ok(Err(error))) => self.report(OutageKind::Error, statement_reason(&error), None).await,
-                Ok(Err(error)) => return Lost::Connection(Reason::new(format!("reading stopped: {error}"))),
-                Err(_) => {
-                    late = Some(asked);
-                    self.report(
-                        OutageKind::Blocked,
-                        Reason::new("the server accepts the connection and does not answer"),
-                        None,
-                    )
-                    .await
-                }
+                continue;
             };
-            if step.is_err() {
-                return Lost::Listener;
+            if let Err(lost) = self.take(answer, asked.at, connection, backoff).await {
+                return lost;
+            }
+        }
+    }
+
+    /// Takes an answer to what was asked `at` a time.
+    async fn take(
+        &mut self,
+        answer: Result<Result<Batch, Error>, JoinError>,
+        at: Instant,
+        connection: &Connection,
+        backoff: &mut Backoff,
+    ) -> Result<(), Lost> {
+        let delivered = match answer {
+            Ok(Ok(batch)) => {
+                backoff.reset();
+                self.delivered = true;
+                self.deliver(batch, self.pace(), at).await
+            }
+            Ok(Err(error)) if connection.line.client.is_closed() || is_going_down(&error) => {
+                return Err(Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error)))));
+            }
+            Ok(Err(error)) => self.report(OutageKind::Error, statement_reason(&error), None).await,
+            Err(error) => return Err(Lost::Connection(Reason::new(format!("reading stopped: {error}")))),
+        };
+        delivered.map_err(|()| Lost::Listener)
+    }
+
+    fn pace(&self) -> Pace {
+        *self.wires.pace.borrow()
+    }
+
+    /// Waits until the next tick is due; a new interval holds from now on.
+    async fn wait_for_turn(&mut self, next: &mut Instant) {
+        loop {
+            tokio::select! {
+                () = sleep_until(*next) => return,
+                changed = self.wires.pace.changed() => match changed {
+                    Ok(()) => *next = (*next).min(Instant::now() + self.pace().interval),
+                    Err(_) => return sleep_until(*next).await,
+                },
             }
         }
     }
@@ -219,18 +271,28 @@ impl Sampler {
             self.probe = None;
         }
         self.keep_statements(batch.statements, pace, elapsed, &batch.clock);
+        let rights = self.wires.catalog.borrow().rights.clone().unwrap_or(probe.rights);
         self.note_roles(&batch.sessions);
-        let locks = self.locks(&batch.sessions, probe.rights.read_all_stats, started).await;
+        let locks =
+            self.locks(&batch.sessions, rights.read_all_stats || rights.superuser, batch.clock.now).await;
         self.ask_for_texts(pace).await;
         let catalog = self.wires.catalog.borrow().clone();
-        let statements = self.statements.last.clone().unwrap_or_else(|| match &catalog.extension {
+        let patience = 3.0 * pace.statements_every.max(pace.interval).as_secs_f64();
+        let is_old =
+            |read: &Statements| patience < crate::format::seconds_between(read.read_at, batch.clock.now);
+        let statements = self.statements.last.clone().map(|last| match last {
+            // The counters back off by their own cost; what is shown then is told to be old.
+            Reading::Fresh(read) if is_old(&read) => Reading::Stale(Arc::clone(&read), read.read_at),
+            last @ (Reading::Fresh(_) | Reading::Stale(..) | Reading::Unavailable(_)) => last,
+        });
+        let statements = statements.unwrap_or_else(|| match &catalog.extension {
             Some(Err(reason)) => Reading::Unavailable(reason.clone()),
             Some(Ok(_)) | None => Reading::Unavailable(Reason::new("not read yet")),
         });
         let sample = PgSample {
             server_time: batch.clock.now,
             server,
-            rights: probe.rights,
+            rights,
             names: catalog.names,
             sessions: batch.sessions,
             locks,
@@ -277,25 +339,28 @@ impl Sampler {
         &mut self,
         sessions: &Reading<Vec<Session>>,
         sees_waits: bool,
-        started: Instant,
+        now: Timestamp,
     ) -> Reading<Vec<Lock>> {
-        let somebody_waits = sessions.value().is_some_and(|all| all.iter().any(Session::waits_for_lock));
-        if sees_waits && !somebody_waits {
+        let somebody_waits = sessions.value().map(|all| all.iter().any(Session::waits_for_lock));
+        self.servers.note_waits(somebody_waits == Some(true));
+        if sees_waits && somebody_waits == Some(false) {
+            self.waiting_since = None;
             return Reading::Fresh(Vec::new());
         }
-        let before = self.wires.catalog.borrow().locks.as_ref().map(|(at, _)| *at);
-        let is_new = |catalog: &Catalog| {
-            catalog.error.is_some() || catalog.locks.as_ref().map(|(at, _)| *at) != before
-        };
-        drop(self.wires.wants.try_send(Want::Locks));
-        let in_time = timeout(LOCKS_LIMIT, self.wires.catalog.wait_for(is_new)).await.is_ok();
-        tracing::debug!(in_time, elapsed_ms = started.elapsed().as_millis(), "lock table");
+        let since = *self.waiting_since.get_or_insert(now);
+        // One order at a time: while one is open, more of them would only be read one after the other later.
+        let reads = self.wires.catalog.borrow().locks_reads;
+        if self.locks_ordered != Some(reads) && self.wires.wants.try_send(Want::Locks).is_ok() {
+            self.locks_ordered = Some(reads);
+        }
+        let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);
+        let in_time = timeout(LOCKS_LIMIT, read).await.is_ok();
         let catalog = self.wires.catalog.borrow();
         match (&catalog.locks, &catalog.error) {
             (Some((_, rows)), None) if in_time => Reading::Fresh(rows.to_vec()),
-            (Some((at, rows)), _) => Reading::Stale(rows.to_vec(), *at),
-            (None, Some(reason)) => Reading::Unavailable(reason.clone()),
-            (None, None) => {
+            (Some((at, rows)), _) if since <= *at => Reading::Stale(rows.to_vec(), *at),
+            (_, Some(reason)) => Reading::Unavailable(reason.clone()),
+            (_, None) => {
                 Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
             }
         }

@@ -8,15 +8,17 @@
 pub(super) const CLOCK: &str =
     "/* dbtriage:clock */ SELECT clock_timestamp(), pg_is_in_recovery(), pg_postmaster_start_time()";
 
-/// What is asked once per connection: settings and rights. Runs for any role.
+/// What is asked once per connection: settings of the server. Runs for any role.
 pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT
     current_setting('server_version'), current_setting('server_version_num')::int4,
     current_setting('max_connections')::int4, current_setting('superuser_reserved_connections')::int4,
     coalesce(current_setting('reserved_connections', true), '0')::int4,
-    coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4,
-    current_setting('is_superuser') = 'on',
-    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
-    current_user::text";
+    coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4";
+
+/// What our role may see and do. Runs for any role.
+pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT current_user::text,
+    current_setting('is_superuser') = 'on', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+    pg_has_role(current_user, 'pg_signal_backend', 'USAGE')";
 
 /// The backends; `query_id` since 14. The query travels as bytes: a session of a database in another encoding shows
 /// its bytes to everybody, and any text function raises an error on them, which would darken the whole list.

@@ -45,8 +45,11 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         return;
     }
     let rows = listed_locks(&app.locks, tick);
-    if rows.is_empty() {
+    if rows.iter().all(|(_, line)| matches!(line, LockLine::Gone(_))) {
         quiet(canvas, area, tick);
+        if let Some((_, LockLine::Gone(text))) = rows.first() {
+            paragraph(canvas, below(area, 1), &[Span::new(Role::Gone, text.clone())]);
+        }
         return;
     }
     let body = Rect { height: area.height.saturating_sub(1), ..area };
