@@ -160,11 +160,17 @@ impl Watched {
             later.and_then(|tick| tick.sample.sessions.value()).map(Vec::as_slice).unwrap_or_default();
         let state =
             |pid: i32| sessions.iter().find(|session| session.id.pid == pid).map(|session| session.state);
-        // Whoever left, or whose transaction failed while it waited, does not run again.
+        // Whoever has left, or whose transaction has failed, does not run again.
         let ended = |pid: &&i32| matches!(state(**pid), None | Some(Some(State::IdleInTransactionAborted)));
         let ended = self.behind.iter().filter(|pid| !forest.is_waiting(**pid)).filter(ended).count();
-        let gave_up = if ended > 0 { format!(", {ended} gave up") } else { String::new() };
-        format!(", {} run again, {queueing} still queue{gave_up}", self.behind.len() - queueing - ended)
+        let parts =
+            [(self.behind.len() - queueing - ended, "run again"), (queueing, "still queue"), (ended, "left")];
+        parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect::<Vec<_>>()
+            .concat()
     }
 }
 
