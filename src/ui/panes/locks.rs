@@ -36,11 +36,8 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     if let Some(why) = unavailable(&tick.forest) {
         reason(canvas, area, why, app);
         if let Some(waiting) = tick.vitals.blocked.filter(|waiting| *waiting > 0) {
-            paragraph(
-                canvas,
-                below(area, 1),
-                &[Span::text(format!("{} waiting (from activity)", format::counted(waiting, "session")))],
-            );
+            let waiting = format::counted(waiting, "session");
+            paragraph(canvas, below(area, 2), &[Span::text(format!("{waiting} waiting (from activity)"))]);
         }
         return;
     }
@@ -155,19 +152,9 @@ fn node(canvas: &mut Canvas<'_>, line: Rect, entry: &LockRow<'_>, tick: &PgTick)
     pen.put(canvas, rest, Role::Text, &entry.query(tick), false);
 }
 
+/// The lines that lead to a node: for each level above it whether that branch has ended, then its own.
 fn guides(levels: &[bool]) -> String {
     let Some((last, above)) = levels.split_last() else { return "▼ ".into() };
-    let mut text: String = above.iter().skip(1).map(|ended| if *ended { "  " } else { "│ " }).collect();
-    text.insert_str(
-        0,
-        if above.first() == Some(&false) {
-            "│ "
-        } else if above.is_empty() {
-            ""
-        } else {
-            "  "
-        },
-    );
-    text.push_str(if *last { "└ " } else { "├ " });
-    text
+    let above: String = above.iter().map(|ended| if *ended { "  " } else { "│ " }).collect();
+    above + if *last { "└ " } else { "├ " }
 }
