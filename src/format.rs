@@ -2,7 +2,7 @@
 //!
 //! Pure functions from numbers to text. It must not know where the numbers come from.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// An age as two units at most: `59s`, `8m12s`, `3h05m`, `41d`. Negative ages (clocks differ) read `0s`.
 pub fn age(seconds: f64) -> String {
@@ -102,18 +102,6 @@ pub fn clock(at: Timestamp) -> String {
 /// RFC 3339 in UTC with milliseconds, as the snapshot contract asks.
 pub fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
-}
-
-/// A duration for messages: `250ms`, `2s`, `1.5s`.
-pub fn short_duration(duration: SignedDuration) -> String {
-    let ms = duration.as_millis();
-    if ms % 1000 == 0 {
-        format!("{}s", ms / 1000)
-    } else if ms < 1000 {
-        format!("{ms}ms")
-    } else {
-        format!("{:.1}s", duration.as_secs_f64())
-    }
 }
 
 /// `1 session`, `2 sessions`: a count with its noun in the right number.

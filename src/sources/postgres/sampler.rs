@@ -354,16 +354,9 @@ impl Sampler {
             self.locks_ordered = Some(reads);
         }
         let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);
-        let in_time = timeout(LOCKS_LIMIT, read).await.is_ok();
-        let catalog = self.wires.catalog.borrow();
-        match (&catalog.locks, &catalog.error) {
-            (Some((_, rows)), None) if in_time => Reading::Fresh(rows.to_vec()),
-            (Some((at, rows)), _) if since <= *at => Reading::Stale(rows.to_vec(), *at),
-            (_, Some(reason)) => Reading::Unavailable(reason.clone()),
-            (_, None) => {
-                Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
-            }
-        }
+        // In time or not: what is there by then is judged by when it was read.
+        drop(timeout(LOCKS_LIMIT, read).await);
+        lock_table(&self.wires.catalog.borrow(), since, now)
     }
 
     fn keep_statements(
@@ -429,6 +422,19 @@ impl Sampler {
     }
 }
 
+/// The lock table of a tick that began at `now`, by the server's clock: fresh if it was read since, stale if it is
+/// older but of the waits that go on `since`, and otherwise of another story.
+fn lock_table(catalog: &Catalog, since: Timestamp, now: Timestamp) -> Reading<Vec<Lock>> {
+    match (&catalog.locks, &catalog.error) {
+        (Some((at, rows)), None) if now <= *at => Reading::Fresh(rows.to_vec()),
+        (Some((at, rows)), _) if since <= *at => Reading::Stale(rows.to_vec(), *at),
+        (_, Some(reason)) => Reading::Unavailable(reason.clone()),
+        (_, None) => {
+            Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
+        }
+    }
+}
+
 /// The statements that weigh most.
 fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
     let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
@@ -445,4 +451,23 @@ fn is_going_down(error: &Error) -> bool {
 
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_table_is_fresh_only_if_it_was_read_since_the_tick_began() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let read = |second| Catalog { locks: Some((at(second), Arc::default())), ..Catalog::default() };
+        let table = |catalog: &Catalog| lock_table(catalog, at(10), at(20));
+        assert_eq!(table(&read(20)), Reading::Fresh(Vec::new()));
+        // Ordered by an earlier tick and answered in this one: it shows the locks of then.
+        assert_eq!(table(&read(17)), Reading::Stale(Vec::new(), at(17)));
+        // From before these waits began.
+        assert!(matches!(table(&read(9)), Reading::Unavailable(_)));
+        let failed = Catalog { error: Some(Reason::new("out of memory")), ..read(15) };
+        assert_eq!(table(&failed), Reading::Stale(Vec::new(), at(15)));
+    }
 }
