@@ -2,19 +2,25 @@
 //!
 //! It must not know sources, files, the terminal's output or a clock: `update` is given the time.
 
+mod acting;
 mod activity;
 mod columns;
 mod commands;
 mod confirm;
 mod detail;
+mod events;
+mod going;
 mod keymap;
 mod list;
 mod locks;
+mod many;
+mod marks;
 mod outcome;
 mod statements;
 mod table;
 mod vitals;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,15 +30,21 @@ pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};
 pub use detail::Detail;
+pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn};
 pub use keymap::Keymap;
 pub use list::{ListState, RowKey};
-pub use locks::{LockLine, LockRow, advice as lock_advice, listed as listed_locks};
+pub use locks::{
+    COLUMNS as LOCK_COLUMNS, LockColumn, LockLine, LockRow, advice as lock_advice, listed as listed_locks,
+};
+pub use many::{Advisory, Entry, Limits, Many, Phase};
+pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
 
 use crate::engine::findings::Subject;
 use crate::engine::{Observer, PgTick, RedisTick, Severity, Tick};
-use crate::model::action::{Action, Holdings, Outcome};
+use crate::model::action::{Action, Holdings, Operator, Outcome, Record};
+use crate::model::postgres::Session;
 use crate::model::{Kind, Reason, Sample, Target, TargetId};
 use crate::terminal::Input;
 
@@ -52,6 +64,8 @@ pub enum Msg {
     Outcome(TargetId, Box<Outcome>),
     /// The locks of a process have been read.
     Holdings(TargetId, i32, Result<Holdings, Reason>),
+    /// It has been read who holds advisory locks.
+    AdvisoryHolders(TargetId, Result<Vec<i32>, Reason>),
     /// Something to tell the person.
     Notice(Severity, String),
     /// Time has passed.
@@ -61,10 +75,14 @@ pub enum Msg {
 /// Everything the runtime is asked to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Act on a session of a target.
-    Act(TargetId, Action),
-    /// Read every lock of a process.
-    ReadHoldings(TargetId, i32),
+    /// Act on a session of a target; the record is kept before the signal is sent.
+    Act(Box<Order>),
+    /// Keep what came of an action.
+    Keep(Box<Record>),
+    /// Read every lock of a process, and whom one of its waiters waits for.
+    ReadHoldings(TargetId, i32, Option<i32>),
+    /// Read who holds advisory locks.
+    ReadAdvisoryHolders(TargetId),
     /// Copy a text to the clipboard.
     Copy(String),
     /// Sample at this interval from now on.
@@ -77,6 +95,17 @@ pub enum Effect {
     Quit(bool),
 }
 
+/// An action to carry out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    /// The server.
+    pub target: TargetId,
+    /// What to do.
+    pub action: Action,
+    /// What is kept of it.
+    pub record: Record,
+}
+
 /// The panes, by their number on the keyboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
 #[expect(missing_docs, reason = "the names are the titles")]
@@ -86,6 +115,7 @@ pub enum Pane {
     Statements,
     Replication,
     Cache,
+    Events = 8,
 }
 
 impl Pane {
@@ -97,6 +127,7 @@ impl Pane {
             Self::Statements => "Statements",
             Self::Replication => "Replication",
             Self::Cache => "Cache",
+            Self::Events => "Events",
         }
     }
 }
@@ -130,6 +161,21 @@ pub enum Overlay {
     Detail(Detail),
     /// A question before an action.
     Confirm(Box<Confirm>),
+    /// A question before acting on many, or its carrying out.
+    Many(Box<Many>),
+    /// The ready-made selections.
+    Rules(RuleMenu),
+}
+
+impl Overlay {
+    /// Whether it is a question about sessions of this server.
+    fn is_about(&self, server: TargetId) -> bool {
+        match self {
+            Self::Confirm(confirm) => confirm.target == server,
+            Self::Many(many) => many.target == server,
+            Self::Help(_) | Self::Detail(_) | Self::Rules(_) => false,
+        }
+    }
 }
 
 /// A short message.
@@ -156,6 +202,10 @@ pub struct Options {
     pub read_only: bool,
     /// Time between samples.
     pub interval: Duration,
+    /// Who is left out when acting on many, and how fast that goes.
+    pub limits: Limits,
+    /// The person at the keyboard.
+    pub operator: Operator,
 }
 
 /// The state of the program.
@@ -182,6 +232,10 @@ pub struct App {
     pub locks: locks::LocksView,
     /// State of the Statements pane.
     pub statements: statements::StatementsView,
+    /// State of the Events pane.
+    pub events: events::EventsView,
+    /// The marked sessions of the shown PostgreSQL server.
+    pub marks: Marks,
     /// What stands above the panes.
     pub overlay: Option<Overlay>,
     /// The filter being typed.
@@ -193,6 +247,8 @@ pub struct App {
     /// How the screen is divided now.
     pub viewport: Viewport,
     pending: outcome::Pending,
+    /// Outcomes that wait for their turn at the bottom.
+    untold: VecDeque<(Severity, String)>,
 }
 
 impl App {
@@ -216,12 +272,15 @@ impl App {
             activity: activity::ActivityView::default(),
             locks: locks::LocksView::default(),
             statements: statements::StatementsView::default(),
+            events: events::EventsView::default(),
+            marks: Marks::default(),
             overlay: None,
             typing: None,
             toast: None,
             options,
             viewport: Viewport::default(),
             pending: outcome::Pending::default(),
+            untold: VecDeque::new(),
         }
     }
 
@@ -231,41 +290,60 @@ impl App {
         if self.toast.as_ref().is_some_and(|toast| toast.until <= now) {
             self.toast = None;
         }
+        let mut effects = Vec::new();
         match msg {
-            Msg::Input(Input::Key(chord)) => return commands::key(self, chord),
+            Msg::Input(Input::Key(chord)) => effects = commands::key(self, chord),
             Msg::Input(Input::Paste(text)) => commands::paste(self, &text),
             Msg::Input(Input::Resize(..)) | Msg::Timer => {}
             Msg::Sample(sample) => self.take(*sample),
-            Msg::Outcome(target, outcome) => self.pending.arrived(target, *outcome, now),
+            Msg::Outcome(target, outcome) => {
+                if let Some(Overlay::Many(many)) = self.overlay.as_mut().filter(|it| it.is_about(target)) {
+                    many.arrived(&outcome);
+                }
+                self.pending.arrived(target, *outcome, now);
+            }
             Msg::Holdings(target, pid, holdings) => {
-                if let Some(Overlay::Confirm(confirm)) = &mut self.overlay
-                    && confirm.target == target
+                if let Some(Overlay::Confirm(confirm)) =
+                    self.overlay.as_mut().filter(|it| it.is_about(target))
                     && confirm.session.id.pid == pid
                 {
                     confirm.holdings = Some(holdings);
                 }
             }
+            Msg::AdvisoryHolders(target, holders) => {
+                if let Some(Overlay::Many(many)) = self.overlay.as_mut().filter(|it| it.is_about(target)) {
+                    many.advisory_holders(holders);
+                }
+            }
             Msg::Notice(severity, text) => self.say(severity, text),
         }
-        self.tell_outcomes();
-        Vec::new()
+        effects.extend(self.order_next());
+        effects.extend(self.tell_outcomes());
+        effects
     }
 
     /// Tells the application how the screen is divided. A question that cannot be seen is withdrawn.
     pub fn resized(&mut self, viewport: Viewport) {
-        if viewport.too_small && matches!(self.overlay, Some(Overlay::Confirm(_))) {
-            self.overlay = None;
+        if viewport.too_small {
+            self.withdraw_question();
         }
         self.viewport = viewport;
         let rows = |pane| self.viewport.rows_of(pane);
         self.activity.list.scroll_to_selection(rows(Pane::Activity));
         self.locks.list.scroll_to_selection(rows(Pane::Locks));
         self.statements.list.scroll_to_selection(rows(Pane::Statements));
+        self.events.list.scroll_to_selection(rows(Pane::Events));
     }
 
-    /// When something changes by itself: the end of a toast.
+    /// When something changes by itself: a toast ends, the next of many signals is due.
     pub fn next_change(&self) -> Option<Timestamp> {
-        self.toast.as_ref().map(|toast| toast.until)
+        let due = match &self.overlay {
+            Some(Overlay::Many(many)) => many.due(),
+            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Confirm(_) | Overlay::Rules(_)) | None => {
+                None
+            }
+        };
+        self.toast.as_ref().map(|toast| toast.until).into_iter().chain(due).min()
     }
 
     /// The observer of a target.
@@ -291,6 +369,11 @@ impl App {
     /// The last good tick of the shown Redis server.
     pub fn redis_tick(&self) -> Option<&RedisTick> {
         self.redis_observer().and_then(Observer::tick).and_then(Tick::redis)
+    }
+
+    /// The session that is selected in the focused pane, if it is one that is there.
+    pub fn session_at_hand(&self) -> Option<&Session> {
+        commands::selected_session(self)
     }
 
     /// Findings of all targets, worst first, with the target they belong to.
@@ -326,8 +409,10 @@ impl App {
 
     /// Tells the application that what it has is on the screen: a question listens only from now on.
     pub fn drawn(&mut self, now: Timestamp) {
-        if let Some(Overlay::Confirm(confirm)) = &mut self.overlay {
-            confirm.drawn(now);
+        match &mut self.overlay {
+            Some(Overlay::Confirm(confirm)) => confirm.drawn(now),
+            Some(Overlay::Many(many)) => many.drawn(now),
+            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_)) | None => {}
         }
     }
 
@@ -349,95 +434,12 @@ impl App {
             .and_then(Observer::tick)
             .and_then(Tick::postgres);
         let Some(tick) = tick else { return };
+        self.marks.forget_gone(tick);
         self.activity.refresh(tick, &self.options.columns.activity);
         self.locks.refresh(tick);
         self.statements.refresh(tick, &self.options.columns.statements);
+        self.events.refresh();
         let viewport = self.viewport.clone();
         self.resized(viewport);
-    }
-
-    /// A question stays live: what has changed since it was asked is marked, and a changed session disarms it.
-    fn watch_question(&mut self) {
-        let Some(Overlay::Confirm(confirm)) = &mut self.overlay else { return };
-        let observer = self.observers.get(confirm.target.0);
-        if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
-            confirm.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
-        }
-    }
-
-    fn tell_outcomes(&mut self) {
-        let observers = &self.observers;
-        let tick = |target: TargetId| observers.get(target.0).and_then(Observer::tick);
-        // One after the other: each outcome stays long enough to be read.
-        let shown = self.toast.as_ref().is_some_and(|toast| toast.outcome);
-        if shown {
-            return;
-        }
-        if let Some((severity, text)) = self.pending.tell(self.now, tick) {
-            self.toast = Some(Toast { severity, text, until: self.until(OUTCOME_TOAST), outcome: true });
-        }
-    }
-
-    /// Shows another PostgreSQL server: the next one on the command line.
-    fn next_target(&mut self) {
-        let ids: Vec<TargetId> = self
-            .observers
-            .iter()
-            .map(|o| &o.target)
-            .filter(|t| t.kind == Kind::Postgres)
-            .map(|t| t.id)
-            .collect();
-        let place = ids.iter().position(|id| Some(*id) == self.postgres).map_or(0, |place| place + 1);
-        self.show_target(ids.get(place).or_else(|| ids.first()).copied());
-    }
-
-    fn show_target(&mut self, target: Option<TargetId>) {
-        if target.is_some() && target != self.postgres {
-            self.postgres = target;
-            self.activity.list = ListState::default();
-            self.locks.list = ListState::default();
-            self.statements.list = ListState::default();
-            self.refresh();
-        }
-    }
-
-    /// Goes to what a finding is about.
-    fn jump(&mut self, place: usize) {
-        let Some((target, kind, subject)) =
-            self.findings().get(place).map(|(target, it)| (target.id, target.kind, it.subject))
-        else {
-            return;
-        };
-        self.finding = None;
-        if kind == Kind::Redis {
-            self.redis = Some(target);
-            self.focus = Pane::Cache;
-            return;
-        }
-        self.show_target(Some(target));
-        match subject {
-            Subject::Server => {}
-            Subject::Activity => {
-                self.focus = Pane::Activity;
-                self.activity.group(Some(GroupBy::Application));
-            }
-            Subject::Session(id) => {
-                self.focus = Pane::Activity;
-                self.activity.show_all();
-                self.refresh();
-                if !self.activity.list.select(RowKey::Session(id)) {
-                    self.say(Severity::Notice, format!("{} has gone", id.pid));
-                }
-            }
-            Subject::Root(pid) => {
-                self.focus = Pane::Locks;
-                self.locks.show_all();
-                self.refresh();
-                if !self.locks.select_root(pid) {
-                    self.say(Severity::Notice, "it blocks nobody any more");
-                }
-            }
-        }
-        self.refresh();
     }
 }

@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 pub use file::{DEFAULT_FILE, File};
 pub use targets::{PgTarget, RedisTarget, Targets};
 
-use crate::app::{Columns, Keymap};
+use crate::app::{Columns, Keymap, Limits};
 use crate::cli::{Cli, ColorWhen, ConnectionArgs};
 use crate::engine::Thresholds;
 use crate::sources::postgres::settings::Environment;
@@ -43,6 +43,8 @@ pub struct ScreenConfig {
     pub glyphs: Glyphs,
     /// Whether cancel and terminate are unbound.
     pub read_only: bool,
+    /// Who is left out when acting on many, and how fast that goes.
+    pub limits: Limits,
     /// Whether the screen opens although nothing can be reached.
     pub wait: bool,
     /// Where the log goes.
@@ -80,6 +82,7 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
             Glyphs::BLOCK
         },
         read_only: args.read_only || file.read_only,
+        limits: limits(&file)?,
         wait: args.wait,
         log: args.connection.log.clone(),
         thresholds: file.thresholds,
@@ -102,6 +105,7 @@ pub fn check(file: &File, environment: &Environment) -> Result<(), ConfigError> 
     Keymap::with_changes(&file.keys).map_err(|error| in_file(&error))?;
     Columns::with_changes(&file.columns).map_err(|error| in_file(&error))?;
     interval(&ConnectionArgs::default(), file)?;
+    limits(file)?;
     theme(
         file.theme.as_deref().unwrap_or("default"),
         file.color()?.unwrap_or(ColorWhen::Always),
@@ -159,6 +163,16 @@ fn interval(connection: &ConnectionArgs, file: &File) -> Result<Duration, Config
     let interval = Duration::try_from(seconds).map_err(|_| wrong())?;
     let allowed = Duration::from_millis(500)..=Duration::from_secs(60);
     if allowed.contains(&interval) { Ok(interval) } else { Err(wrong()) }
+}
+
+fn limits(file: &File) -> Result<Limits, ConfigError> {
+    let defaults = Limits::default();
+    let signals_per_second = file.signals_per_second.unwrap_or(defaults.signals_per_second);
+    if !(1..=1000).contains(&signals_per_second) {
+        let text = format!("signals_per_second = {signals_per_second} is not a number from 1 to 1000");
+        return Err(in_file(&text));
+    }
+    Ok(Limits { protect: file.protect.clone().unwrap_or(defaults.protect), signals_per_second })
 }
 
 /// `--color` over `NO_COLOR` over what the terminal can.

@@ -259,7 +259,7 @@ fn locks_reading(sample: &PgSample) -> Reading<locks::Forest> {
         now: since.unwrap_or(sample.server_time),
         queue_is_exact: sample.server.version_num >= 140_000,
     };
-    sample.locks.map(|rows| locks::Forest::build(rows, &context))
+    sample.locks.map(|table| locks::Forest::build(table, &context))
 }
 
 /// Whether the session was there when a lock table of that time was read; a fresh one knows them all.

@@ -16,12 +16,14 @@ use tokio::sync::{mpsc, watch};
 
 pub use snapshot::snapshot;
 
+use self::logging::Journal;
 use self::opening::{Handles, Opened};
 use self::screen::Screen;
 use crate::app::{App, Effect, Msg, Options};
 use crate::config::{ConfigError, ScreenConfig};
 use crate::engine::{Baseline, Observer, Severity};
 use crate::model::Sample;
+use crate::model::action::Operator;
 use crate::sources::Pace;
 use crate::sources::postgres::settings::Environment;
 use crate::terminal::{self, Input, Inputs};
@@ -77,7 +79,7 @@ fn start_tokio() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Opens the screen and stays until the person quits.
 pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCode, Failure> {
-    logging::start(config.log.as_deref())?;
+    let journal = logging::start(config.log.as_deref())?;
     let terminal = environment.get("TERM").map_or("", String::as_str);
     if !std::io::IsTerminal::is_terminal(&std::io::stdout())
         || !std::io::IsTerminal::is_terminal(&std::io::stdin())
@@ -95,7 +97,7 @@ pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCod
         logging::warn(warning);
     }
     let tokio = start_tokio()?;
-    let ended = tokio.block_on(run(config, environment.contains_key("TMUX")));
+    let ended = tokio.block_on(run(config, journal, environment));
     terminal::restore();
     // Tasks that still wait for a server must not keep the terminal.
     tokio.shutdown_timeout(Duration::from_millis(100));
@@ -147,7 +149,7 @@ impl Signals {
     }
 }
 
-async fn run(config: ScreenConfig, inside_tmux: bool) -> Result<ExitCode, Failure> {
+async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let opened = tokio::select! {
@@ -162,6 +164,8 @@ async fn run(config: ScreenConfig, inside_tmux: bool) -> Result<ExitCode, Failur
         columns: config.columns,
         read_only: config.read_only,
         interval: config.interval,
+        limits: config.limits,
+        operator: operator(environment),
     };
     let (message_sender, messages) = mpsc::channel(SAMPLES_MAX);
     let screen =
@@ -175,11 +179,23 @@ async fn run(config: ScreenConfig, inside_tmux: bool) -> Result<ExitCode, Failur
         handles,
         pace: pace_sender,
         messages: message_sender,
-        inside_tmux,
+        inside_tmux: environment.contains_key("TMUX"),
+        journal,
         ended: None,
     };
     let code = session.serve(&mut signals, samples, messages).await;
     Ok(ExitCode::from(code))
+}
+
+/// Who sits at the keyboard: the account, where they came from by `SSH_CONNECTION`, and this machine.
+fn operator(environment: &Environment) -> Operator {
+    let account = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name);
+    let from = environment.get("SSH_CONNECTION").and_then(|words| words.split(' ').next());
+    Operator {
+        os_user: account.or_else(|| environment.get("USER").cloned()).unwrap_or_else(|| "?".into()),
+        from: from.filter(|address| !address.is_empty()).map(str::to_owned),
+        host: nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default(),
+    }
 }
 
 fn observers(opened: &[Opened], baseline: Baseline, thresholds: &crate::engine::Thresholds) -> Vec<Observer> {
@@ -197,6 +213,7 @@ struct Session {
     handles: Arc<Handles>,
     pace: watch::Sender<Pace>,
     messages: mpsc::Sender<Msg>,
+    journal: Journal,
     inside_tmux: bool,
     ended: Option<u8>,
 }
@@ -277,11 +294,18 @@ impl Session {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Act(target, action) => {
-                acting::act(Arc::clone(&self.handles), target, action, self.messages.clone());
+            Effect::Act(order) => {
+                acting::act(Arc::clone(&self.handles), self.journal.clone(), *order, self.messages.clone());
             }
-            Effect::ReadHoldings(target, pid) => {
-                acting::read_holdings(Arc::clone(&self.handles), target, pid, self.messages.clone());
+            Effect::Keep(record) => {
+                acting::keep_outcome(self.journal.clone(), *record, self.messages.clone());
+            }
+            Effect::ReadHoldings(target, pid, waiter) => {
+                let handles = Arc::clone(&self.handles);
+                acting::read_holdings(handles, target, (pid, waiter), self.messages.clone());
+            }
+            Effect::ReadAdvisoryHolders(target) => {
+                acting::read_advisory_holders(Arc::clone(&self.handles), target, self.messages.clone());
             }
             Effect::Copy(text) => self.copy(text),
             Effect::SetInterval(interval) => drop(self.pace.send_replace(Pace::screen(interval))),

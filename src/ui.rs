@@ -13,6 +13,7 @@
 mod canvas;
 mod header;
 mod layout;
+mod many;
 mod overlay;
 mod panes;
 pub mod themes;
@@ -48,6 +49,8 @@ pub fn draw(buffer: &mut Buffer, app: &App, layout: &Layout, theme: &Theme, glyp
         Some(Overlay::Help(offset)) => overlay::help(&mut canvas, layout, app, *offset),
         Some(Overlay::Detail(detail)) => overlay::detail(&mut canvas, layout, app, detail),
         Some(Overlay::Confirm(confirm)) => overlay::confirm(&mut canvas, layout, confirm),
+        Some(Overlay::Many(many)) => many::draw(&mut canvas, layout, many),
+        Some(Overlay::Rules(menu)) => many::rules(&mut canvas, layout, app, *menu),
     }
 }
 

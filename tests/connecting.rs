@@ -176,7 +176,7 @@ async fn one_connection_is_enough_to_see_and_to_act() {
     let handle = opened.start(&target, pace, sender);
     let sample = wait_for(&mut samples, "a lock table", |body| match body {
         Body::Postgres(sample) => {
-            sample.locks.value().is_some_and(|locks| locks.iter().any(|lock| !lock.granted))
+            sample.locks.value().is_some_and(|locks| locks.rows.iter().any(|lock| !lock.granted))
         }
         Body::Redis(_) | Body::Outage(_) => false,
     })

@@ -946,7 +946,7 @@ fn work_under_a_lock(user: &str, table: &str, query: &str) {
         fresh(&sample.databases);
         fresh(&sample.wal);
     }
-    let in_the_table = |sample: &PgSample| matches!(&sample.locks, Reading::Fresh(rows) if rows.iter().any(|row| row.pid == Some(reader.pid()) && !row.granted));
+    let in_the_table = |sample: &PgSample| matches!(&sample.locks, Reading::Fresh(table) if table.rows.iter().any(|row| row.pid == Some(reader.pid()) && !row.granted));
     watch.sample(in_the_table);
 
     let asked = Instant::now();
@@ -992,14 +992,14 @@ fn a_session_that_has_moved_on_is_not_terminated() {
 
     victim.execute("COMMIT").unwrap();
     let terminate = Action::Terminate { session: seen.id, xact_start: seen.xact_start };
-    let Ok(ActionReply::Changed(now)) = watch.act(terminate) else { panic!("signalled") };
+    let Ok(ActionReply::Changed(now)) = watch.act(terminate.clone()) else { panic!("signalled") };
     assert_eq!(
         (now.backend_start, now.xact_start, now.state),
         (seen.id.backend_start, None, Some(State::Idle))
     );
 
     victim.execute("BEGIN; SELECT 1").unwrap();
-    let Ok(ActionReply::Changed(now)) = watch.act(terminate) else { panic!("signalled") };
+    let Ok(ActionReply::Changed(now)) = watch.act(terminate.clone()) else { panic!("signalled") };
     assert!(now.xact_start > seen.xact_start, "{now:?}");
     // In no transaction when it was seen, in one now.
     let idle = Action::Terminate { session: seen.id, xact_start: None };
@@ -1025,7 +1025,9 @@ fn a_process_id_of_another_session_is_not_touched() {
             Action::Terminate { session, xact_start: seen.xact_start },
             Action::TerminateAny { session },
         ] {
-            let Ok(ActionReply::Changed(now)) = watch.act(action) else { panic!("{action:?} signalled") };
+            let Ok(ActionReply::Changed(now)) = watch.act(action.clone()) else {
+                panic!("{action:?} signalled")
+            };
             assert_eq!(now.backend_start, seen.id.backend_start);
         }
     }
@@ -1053,7 +1055,7 @@ fn a_session_that_has_left_is_gone() {
         Action::Terminate { session: seen.id, xact_start: None },
         Action::TerminateAny { session: seen.id },
     ] {
-        assert_eq!(watch.act(action), Ok(ActionReply::Gone), "{action:?}");
+        assert_eq!(watch.act(action.clone()), Ok(ActionReply::Gone), "{action:?}");
     }
 }
 
@@ -1071,7 +1073,7 @@ fn a_cancel_means_one_statement() {
         assert_eq!((now.query_start, now.state), (seen.query_start, Some(State::Active)));
     }
     let cancel = Action::Cancel { session: seen.id, query_start: seen.query_start };
-    assert_eq!(watch.act(cancel), Ok(ActionReply::Signalled));
+    assert_eq!(watch.act(cancel.clone()), Ok(ActionReply::Signalled));
     let error = running.wait(PATIENCE).unwrap_err();
     assert!(format!("{error:#}").contains("57014"), "{error:#}");
     // Once it is over there is nothing left to cancel, and the session lives.
@@ -1107,7 +1109,7 @@ fn a_role_that_may_not_signal_is_told_so() {
         Action::Terminate { session: seen.id, xact_start: seen.xact_start },
         Action::TerminateAny { session: seen.id },
     ] {
-        let Ok(ActionReply::NotPermitted(text)) = watch.act(action) else { panic!("{action:?}") };
+        let Ok(ActionReply::NotPermitted(text)) = watch.act(action.clone()) else { panic!("{action:?}") };
         assert!(!text.is_empty());
     }
     assert!(running.wait(Duration::from_millis(1)).is_err());

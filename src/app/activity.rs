@@ -1,6 +1,6 @@
 //! Pane 1: the sessions, one by one or grouped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::list::{ListState, RowKey};
 use super::table::{Align, Cell, Column, Role, Sort, Value, Width};
@@ -73,6 +73,8 @@ pub struct ActivityView {
     pub frozen: bool,
     /// Sessions that the filters leave out.
     pub hidden: usize,
+    /// Sessions that the filters leave out, listed because they block one that is shown.
+    filtered: BTreeSet<SessionId>,
     /// The selected session after it has gone: it stays, struck through, until another is selected.
     pub departed: Option<Session>,
 }
@@ -88,6 +90,7 @@ impl Default for ActivityView {
             show_idle: true,
             frozen: false,
             hidden: 0,
+            filtered: BTreeSet::new(),
             departed: None,
         }
     }
@@ -102,6 +105,8 @@ pub struct ActivityRow<'a> {
     pub tick: &'a PgTick,
     /// Whether it has gone.
     pub departed: bool,
+    /// Whether the filters leave it out, and it is listed only because a session that is shown waits for it.
+    pub filtered: bool,
 }
 
 /// A column of the pane.
@@ -171,6 +176,13 @@ fn state_cell(row: &ActivityRow<'_>) -> Cell {
     Cell { value: Value::Text(word.to_owned()), role }
 }
 
+impl<'a> ActivityRow<'a> {
+    /// A session of the tick.
+    pub const fn present(session: &'a Session, tick: &'a PgTick) -> Self {
+        Self { session, tick, departed: false, filtered: false }
+    }
+}
+
 impl ActivityRow<'_> {
     /// Whether the session is one of ours.
     pub fn is_own(&self) -> bool {
@@ -213,14 +225,22 @@ impl ActivityRow<'_> {
         Value::some(since, |since| Value::Age(seconds_between(since, self.tick.sample.server_time)))
     }
 
-    /// The statement; `last:` in front when it is over.
+    /// The statement; `last:` in front when it is over, and why it is listed where that needs saying.
     pub fn query(&self) -> String {
+        if self.filtered {
+            let behind = self.tick.forest.value().map_or(0, |forest| forest.behind(self.session.id.pid));
+            return format!("(outside the filter, blocks {behind}) {}", self.statement());
+        }
+        self.statement()
+    }
+
+    fn statement(&self) -> String {
         let query = text::folded(&self.session.query);
         let over = self.session.state.is_some_and(|state| state != State::Active) && !query.is_empty();
         if over { format!("last: {query}") } else { query }
     }
 
-    fn searched(&self) -> String {
+    pub(super) fn searched(&self) -> String {
         let session = self.session;
         [
             session.id.pid.to_string(),
@@ -270,20 +290,21 @@ impl ActivityView {
         self.hidden = hidden;
         self.order(&mut shown, columns, &before);
         let rows = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
+        self.filtered = shown.iter().filter(|row| row.filtered).map(|row| row.session.id).collect();
         self.list.rows = before;
         self.list.set_rows(rows);
         self.remember(tick);
     }
 
+    /// The sessions that pass the filters, with how many do not. Of those that do not, whoever blocks one that is
+    /// shown is listed all the same.
     fn passing<'a>(&self, tick: &'a PgTick) -> (Vec<ActivityRow<'a>>, usize) {
         let filter = Filter::parse(&self.filter_text);
         let sessions = tick.sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
-        let all = sessions.iter().filter(|session| session.is_client()).map(|session| ActivityRow {
-            session,
-            tick,
-            departed: false,
-        });
-        let total = all.clone().count();
+        let all = sessions
+            .iter()
+            .filter(|session| session.is_client())
+            .map(|session| ActivityRow::present(session, tick));
         let passes = |row: &ActivityRow<'_>| {
             let blocks = || tick.forest.value().is_some_and(|forest| forest.behind(row.session.id.pid) > 0);
             // One who blocks others is never hidden as idle: it is what is being looked for.
@@ -291,8 +312,16 @@ impl ActivityView {
                 && self.only.as_ref().is_none_or(|(by, value)| by.value(row) == *value)
                 && (filter.is_empty() || filter.passes(&row.searched()))
         };
-        let shown: Vec<_> = all.filter(passes).collect();
-        let hidden = total - shown.len();
+        let (mut shown, left_out): (Vec<_>, Vec<_>) = all.partition(passes);
+        let pids: BTreeSet<i32> = shown.iter().map(|row| row.session.id.pid).collect();
+        let blocks_shown = |row: &ActivityRow<'_>| {
+            let forest = tick.forest.value().filter(|forest| forest.behind(row.session.id.pid) > 0);
+            forest.is_some_and(|forest| !forest.pids_behind(row.session.id.pid).is_disjoint(&pids))
+        };
+        let total = left_out.len();
+        let blockers: Vec<_> = left_out.into_iter().filter(blocks_shown).collect();
+        let hidden = total - blockers.len();
+        shown.extend(blockers.into_iter().map(|row| ActivityRow { filtered: true, ..row }));
         (shown, hidden)
     }
 
@@ -328,13 +357,13 @@ impl ActivityView {
     /// The row of a key: from the tick, or the departed one.
     pub fn row<'a>(&'a self, tick: &'a PgTick, key: &RowKey) -> Option<ActivityRow<'a>> {
         let RowKey::Session(id) = key else { return None };
-        let present = find(tick, *id).map(|session| ActivityRow { session, tick, departed: false });
+        let present = find(tick, *id).map(|session| ActivityRow {
+            filtered: self.filtered.contains(id),
+            ..ActivityRow::present(session, tick)
+        });
         present.or_else(|| {
-            self.departed.as_ref().filter(|departed| departed.id == *id).map(|session| ActivityRow {
-                session,
-                tick,
-                departed: true,
-            })
+            let departed = self.departed.as_ref().filter(|departed| departed.id == *id);
+            departed.map(|session| ActivityRow { departed: true, ..ActivityRow::present(session, tick) })
         })
     }
 
@@ -380,12 +409,19 @@ pub(super) fn find(tick: &PgTick, id: SessionId) -> Option<&Session> {
     tick.sample.sessions.value()?.iter().find(|session| session.id == id)
 }
 
+/// The sessions of a group.
+pub(super) fn of_group<'a>(tick: &'a PgTick, by: GroupBy, name: &str) -> Vec<&'a Session> {
+    let sessions = tick.sample.sessions.value().into_iter().flatten();
+    let clients = sessions.filter(|session| session.is_client());
+    clients.filter(|session| by.value(&ActivityRow::present(session, tick)) == name).collect()
+}
+
 /// The groups of all client sessions, largest first.
 pub fn groups(tick: &PgTick, by: GroupBy) -> Vec<GroupRow> {
     let sessions = tick.sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
     let mut groups: BTreeMap<String, GroupRow> = BTreeMap::new();
     for session in sessions.iter().filter(|session| session.is_client()) {
-        let row = ActivityRow { session, tick, departed: false };
+        let row = ActivityRow::present(session, tick);
         let name = by.value(&row);
         let group = groups.entry(name.clone()).or_insert_with(|| GroupRow { name, ..GroupRow::default() });
         group.total += 1;

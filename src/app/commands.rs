@@ -2,11 +2,11 @@
 //! help, the key table of the README and the manual page derive from this table.
 
 mod keys;
+mod marking;
 mod reasons;
 
 pub(super) use keys::{key, paste};
 
-use super::confirm::Confirm;
 use super::detail::Detail;
 use super::list::ListState;
 use super::locks;
@@ -61,7 +61,7 @@ pub static COMMANDS: &[Command] = &[
         Some("terminate"),
         Act,
         ["K"],
-        "terminate the selected session, after a question",
+        "terminate the selected session, or the marked ones, after a question",
         reasons::terminate_disabled,
         |app| ask(app, false)
     ),
@@ -70,9 +70,45 @@ pub static COMMANDS: &[Command] = &[
         Some("cancel"),
         Act,
         ["C"],
-        "cancel the statement of the selected session, after a question",
+        "cancel the statement of the selected session, or of the marked ones, after a question",
         reasons::cancel_disabled,
         |app| ask(app, true)
+    ),
+    command!(
+        "mark",
+        Some("mark"),
+        Act,
+        ["Space"],
+        "mark the selected session, group or folded queue, or unmark it",
+        reasons::nothing_to_mark,
+        marking::mark_selected
+    ),
+    command!(
+        "mark-all",
+        None,
+        Act,
+        ["a"],
+        "mark everything the filter shows; in Locks the selected node and all behind it",
+        reasons::only_sessions,
+        marking::mark_all
+    ),
+    command!(
+        "mark-by",
+        None,
+        Act,
+        ["M"],
+        "mark by rule: idle for long, idle in transaction for long, active for long, an application",
+        reasons::only_sessions,
+        marking::open_menu
+    ),
+    command!(
+        "unmark-all",
+        Some("unmark all"),
+        Act,
+        ["u"],
+        "unmark everything",
+        reasons::nothing_marked,
+        marking::unmark_all
     ),
     command!(
         "detail",
@@ -196,6 +232,10 @@ pub static COMMANDS: &[Command] = &[
         Pane::Replication
     )),
     command!("cache", None, Move, ["5"], "buffer cache and Redis", always, |app| show(app, Pane::Cache)),
+    command!("events", None, Move, ["8"], "what was done, and what came of it", always, |app| show(
+        app,
+        Pane::Events
+    )),
     command!("next-pane", None, Move, ["Tab"], "next pane", always, |app| step_pane(app, 1)),
     command!("previous-pane", None, Move, ["Shift-Tab"], "previous pane", always, |app| step_pane(app, -1)),
     command!("up", None, Move, ["Up", "k"], "one row up", always, |app| step(app, -1)),
@@ -255,6 +295,7 @@ fn with_list(app: &mut App, change: impl FnOnce(&mut ListState)) {
         Pane::Activity => change(&mut app.activity.list),
         Pane::Locks => change(&mut app.locks.list),
         Pane::Statements => change(&mut app.statements.list),
+        Pane::Events => change(&mut app.events.list),
         Pane::Replication | Pane::Cache => {}
     }
 }
@@ -353,7 +394,7 @@ fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
         Pane::Activity => app.activity.sort = app.activity.sort.next(&columns.activity),
         Pane::Statements if turn => app.statements.sort.descending = !app.statements.sort.descending,
         Pane::Statements => app.statements.sort = app.statements.sort.next(&columns.statements),
-        Pane::Locks | Pane::Replication | Pane::Cache => {}
+        Pane::Locks | Pane::Replication | Pane::Cache | Pane::Events => {}
     }
     app.refresh();
     with_list(app, ListState::to_top);
@@ -378,11 +419,16 @@ fn filter_text(app: &mut App) -> Option<&mut String> {
         Pane::Activity => Some(&mut app.activity.filter_text),
         Pane::Locks => Some(&mut app.locks.filter_text),
         Pane::Statements => Some(&mut app.statements.filter_text),
+        Pane::Events => Some(&mut app.events.filter_text),
         Pane::Replication | Pane::Cache => None,
     }
 }
 
 fn copied(app: &App) -> Option<String> {
+    if app.focus == Pane::Events {
+        let event = app.events.find(app.events.list.selected.as_ref()?)?;
+        return Some(event.record.sql.clone()).filter(|sql| !sql.is_empty());
+    }
     let tick = app.pg()?;
     match app.focus {
         Pane::Statements => match &tick.statements {
@@ -396,8 +442,10 @@ fn copied(app: &App) -> Option<String> {
                     .map(str::to_owned)
             }
         },
-        Pane::Activity | Pane::Locks => selected_session(app).map(|session| session.query.to_string()),
-        Pane::Replication | Pane::Cache => None,
+        Pane::Locks => locks::statement_to_copy(&app.locks, tick)
+            .or_else(|| selected_session(app).map(|session| session.query.to_string())),
+        Pane::Activity => selected_session(app).map(|session| session.query.to_string()),
+        Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }
 
@@ -411,17 +459,14 @@ pub(super) fn selected_session(app: &App) -> Option<&Session> {
             .filter(|row| !row.departed)
             .map(|row| row.session),
         Pane::Locks => locks::selected(&app.locks, tick)?.session,
-        Pane::Statements | Pane::Replication | Pane::Cache => None,
+        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }
 
+/// Asks about the marked sessions, or about the selected one.
 fn ask(app: &mut App, cancel: bool) -> Vec<Effect> {
-    let (Some(target), Some(session)) = (app.postgres, selected_session(app).cloned()) else {
-        return Vec::new();
-    };
-    let Some(tick) = app.pg() else { return Vec::new() };
-    let pid = session.id.pid;
-    let confirm = Confirm::new(target, session, tick, cancel);
-    app.overlay = Some(Overlay::Confirm(Box::new(confirm)));
-    vec![Effect::ReadHoldings(target, pid)]
+    if !app.marks.is_empty() {
+        return app.ask_many(cancel);
+    }
+    selected_session(app).cloned().map_or_else(Vec::new, |session| app.ask(session, cancel))
 }

@@ -16,7 +16,7 @@ use crate::terminal::{Chord, Key};
 use crate::text;
 
 /// Keys typed this soon after the question opened were not meant for it: type-ahead, a paste, the partner's key.
-const DEAF: SignedDuration = SignedDuration::from_millis(250);
+pub(super) const DEAF: SignedDuration = SignedDuration::from_millis(250);
 /// Locks that are named in the question.
 const LOCKS_NAMED: usize = 3;
 
@@ -37,6 +37,10 @@ pub struct Confirm {
     pub holdings: Option<Result<Holdings, Reason>>,
     /// Sessions behind it, and how many would run at once; `None` when the lock table is not known.
     pub behind: Option<(usize, usize)>,
+    /// The first of those who wait for it directly: the server is asked whom it waits for.
+    pub(super) waiter: Option<i32>,
+    /// What should be thought of before answering; absent when nothing speaks against it.
+    caution: Option<String>,
     /// How old the lock table is that this comes from, when it is not of this sample, seconds.
     behind_age_seconds: Option<f64>,
     /// The session as it is now, as far as it is still the one that was asked about.
@@ -94,10 +98,23 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
     None
 }
 
+/// The one who has waited longest for a process directly, as far as the lock forest shows.
+fn first_waiter(tick: &PgTick, pid: i32) -> Option<i32> {
+    let forest = tick.forest.value()?;
+    let waiters = forest.children(forest.find(pid)?);
+    waiters.filter_map(|waiter| waiter.pid).find(|waiter| forest.blocked_by(*waiter).contains(&pid))
+}
+
 impl Confirm {
     /// Asks about a session of the last tick.
-    pub(super) fn new(target: TargetId, session: Session, tick: &PgTick, cancel: bool) -> Self {
-        let row = ActivityRow { session: &session, tick, departed: false };
+    pub(super) fn new(
+        target: TargetId,
+        session: Session,
+        tick: &PgTick,
+        cancel: bool,
+        protected: bool,
+    ) -> Self {
+        let row = ActivityRow::present(&session, tick);
         let who = [row.user(), row.database(), row.client()];
         let mut confirm = Self {
             target,
@@ -106,6 +123,9 @@ impl Confirm {
             change: Change::Same,
             holdings: None,
             behind: None,
+            waiter: first_waiter(tick, session.id.pid),
+            caution: protected
+                .then(|| format!("{} is protected: left out when many are ended.", session.application_name)),
             behind_age_seconds: None,
             seen: session.clone(),
             who,
@@ -252,16 +272,6 @@ impl Confirm {
         )
     }
 
-    /// The session in a word or two: its application, else its user.
-    pub(super) fn name(&self) -> String {
-        let [user, ..] = &self.who;
-        if self.session.application_name.is_empty() {
-            user.clone()
-        } else {
-            self.session.application_name.to_string()
-        }
-    }
-
     /// The lines of the dialog.
     pub fn lines(&self) -> Vec<Vec<Span>> {
         let session = &self.session;
@@ -276,9 +286,10 @@ impl Confirm {
             vec![Span::new(Role::Text, self.query())],
             vec![self.locks()],
             vec![self.behind_line()],
-            Vec::new(),
-            vec![Span::text(self.consequence())],
         ]);
+        lines.extend(self.server_word().map(|span| vec![span]));
+        lines.extend(self.caution.iter().map(|text| vec![Span::new(Role::Warning, text.clone())]));
+        lines.extend([Vec::new(), vec![Span::text(self.consequence())]]);
         if !self.cancel && session.state.is_some_and(|state| state != State::Active) {
             lines.push(vec![Span::new(Role::Dim, "Cancel would do nothing here: no statement is running.")]);
         }
@@ -378,6 +389,36 @@ impl Confirm {
                 Span::new(Role::Warning, format!("{sessions} wait behind it, {frees} would run at once{age}"))
             }
         }
+    }
+
+    /// Whether the server agrees that the first waiter waits for it.
+    fn server_word(&self) -> Option<Span> {
+        let waiter = self.waiter?;
+        let pid = self.session.id.pid;
+        Some(match &self.holdings {
+            None => Span::new(Role::Dim, format!("asking the server whom {waiter} waits for …")),
+            Some(Err(reason)) => {
+                Span::new(Role::Warning, format!("not confirmed that {waiter} waits for it: {}", reason.text))
+            }
+            Some(Ok(holdings)) => match &holdings.waiter {
+                Some((_, blockers)) if blockers.contains(&pid) => {
+                    Span::new(Role::Dim, format!("the server confirms: {waiter} waits for it"))
+                }
+                Some((_, blockers)) if blockers.is_empty() => Span::new(
+                    Role::Critical,
+                    format!("the server says that {waiter} waits for nobody now: look again"),
+                ),
+                Some((_, blockers)) => {
+                    let others: Vec<String> = blockers.iter().map(i32::to_string).collect();
+                    let others = others.join(", ");
+                    Span::new(
+                        Role::Critical,
+                        format!("the server says that {waiter} waits for {others}, not for it: look again"),
+                    )
+                }
+                None => return None,
+            },
+        })
     }
 
     fn consequence(&self) -> String {

@@ -3,10 +3,11 @@
 use super::activity::{ActivityRow, find};
 use super::list::RowKey;
 use super::table::{Role, Span};
-use super::{App, Pane, locks, statements};
+use super::{App, Event, Pane, locks, statements};
 use crate::engine::PgTick;
 use crate::engine::statements::StatementRow;
 use crate::format::{age_at, count, duration_ms, rfc3339, share};
+use crate::model::action::{Counts, Record};
 use crate::model::postgres::{SessionId, State};
 
 /// What is shown, and how far it is scrolled.
@@ -38,6 +39,7 @@ impl Detail {
             Pane::Activity => app.activity.list.selected.clone(),
             Pane::Locks => app.locks.list.selected.clone(),
             Pane::Statements => app.statements.list.selected.clone(),
+            Pane::Events => app.events.list.selected.clone(),
             Pane::Replication | Pane::Cache => None,
         }?;
         Some(Self { key, offset: 0 })
@@ -49,10 +51,13 @@ impl Detail {
 
     /// What to show of it now.
     pub fn sheet(&self, app: &App) -> Option<Sheet> {
+        if let RowKey::Event(_) = &self.key {
+            return app.events.find(&self.key).map(event_sheet);
+        }
         let tick = app.pg()?;
         match &self.key {
             RowKey::Session(id) => {
-                let present = find(tick, *id).map(|session| ActivityRow { session, tick, departed: false });
+                let present = find(tick, *id).map(|session| ActivityRow::present(session, tick));
                 Some(
                     present
                         .or_else(|| app.activity.row(tick, &self.key))
@@ -61,7 +66,7 @@ impl Detail {
             }
             RowKey::Statement(_) => statements::find(tick, &self.key).map(|row| statement_sheet(row, tick)),
             RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Deadlock(_) => lock_sheet(app, tick),
-            RowKey::Group(_) | RowKey::Fold(..) => None,
+            RowKey::Group(_) | RowKey::Fold(..) | RowKey::Event(_) => None,
         }
     }
 }
@@ -78,15 +83,6 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
     };
     let word = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let number = |n: Option<String>| n.unwrap_or_else(|| "-".into());
-    let forest = tick.forest.value();
-    let blockers: Vec<String> = forest
-        .map(|forest| forest.blocked_by(session.id.pid))
-        .unwrap_or_default()
-        .iter()
-        .map(i32::to_string)
-        .collect();
-    let waits_for =
-        forest.and_then(|forest| forest.find(session.id.pid)).and_then(|node| node.waits_for.as_ref());
     let client = session
         .client_port
         .filter(|port| *port > 0)
@@ -120,13 +116,8 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
         ("backend_xmin", plain(number(session.backend_xmin.map(|xmin| xmin.to_string())))),
         ("leader_pid", plain(number(session.leader_pid.map(|pid| pid.to_string())))),
         ("query_id", plain(number(session.query_id.map(|id| id.to_string())))),
-        (
-            "waits for",
-            plain(waits_for.map_or_else(|| "-".into(), |wait| format!("{} on {}", wait.mode, wait.object))),
-        ),
-        ("blocked by", plain(if blockers.is_empty() { "-".into() } else { blockers.join(", ") })),
-        ("behind it", behind_it(forest.map(|forest| forest.behind(session.id.pid)))),
     ];
+    let fields = fields.into_iter().chain(lock_fields(session.id.pid, tick)).collect();
     let over = session.state.is_some_and(|state| state != State::Active);
     let state = if row.departed { ", gone" } else { "" };
     Sheet {
@@ -137,9 +128,33 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
     }
 }
 
-fn behind_it(behind: Option<usize>) -> Span {
-    let role = if behind > Some(0) { Role::Critical } else { Role::Text };
-    Span::new(role, behind.map_or_else(|| "?".into(), |behind| format!("{behind} sessions")))
+/// What a session waits for, and who waits for it.
+fn lock_fields(pid: i32, tick: &PgTick) -> Vec<(&'static str, Span)> {
+    let Some(forest) = tick.forest.value() else { return vec![("locks", Span::text("not known"))] };
+    let behind = forest.behind(pid);
+    let role = if behind > 0 { Role::Critical } else { Role::Text };
+    let mut fields = Vec::new();
+    let node = forest.find(pid);
+    if let Some((node, wait)) = node.and_then(|node| Some((node, node.waits_for.as_ref()?))) {
+        fields.extend([
+            ("waits for", Span::text(format!("{} on {}", wait.mode, wait.object))),
+            ("held by", Span::text(listed(&forest.held_by(node)))),
+            ("blocked by", Span::text(listed(&forest.blocked_by(pid)))),
+        ]);
+    }
+    let frees = node.map_or(0, |node| node.frees_now);
+    fields.push(("behind it", Span::new(role, format!("{behind} sessions, {frees} would run at once"))));
+    fields
+}
+
+/// Processes in a list; 0 is a prepared transaction.
+fn listed(pids: &[i32]) -> String {
+    let name = |pid: &i32| if *pid == 0 { "a prepared transaction".to_owned() } else { pid.to_string() };
+    if pids.is_empty() {
+        "nobody: those before it in the queue".into()
+    } else {
+        pids.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
 }
 
 fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
@@ -169,6 +184,38 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
     }
 }
 
+fn event_sheet(event: &Event) -> Sheet {
+    let Record { at, by, target, action, session, before, after, outcome, sql, .. } = &event.record;
+    let figures = |counts: &Counts| {
+        let show = |n: Option<usize>| n.map_or_else(|| "?".into(), |n| n.to_string());
+        let Counts { connections, active, blocked, behind } = counts;
+        Span::text(format!(
+            "{} connections, {} active, {} waiting for a lock, {} behind it",
+            show(*connections),
+            show(*active),
+            show(*blocked),
+            show(*behind)
+        ))
+    };
+    let whom = format!(
+        "{}   {}   user {}   db {}   from {}",
+        session.pid, session.application, session.user, session.database, session.client
+    );
+    let started = session.backend_start.map_or_else(|| "hidden".into(), rfc3339);
+    let fields = vec![
+        ("ordered", Span::text(rfc3339(*at))),
+        ("by", Span::text(format!("{} on {}", event.by(), by.host))),
+        ("server", Span::text(target.clone())),
+        ("session", Span::text(whom)),
+        ("backend_start", Span::text(started)),
+        ("state then", Span::text(session.state)),
+        ("outcome", Span::text(outcome.clone().unwrap_or_else(|| "not known yet".into()))),
+        ("before", figures(before)),
+        ("after", after.as_ref().map_or_else(|| Span::text("not known yet"), figures)),
+    ];
+    Sheet { title: format!("{action} {}", session.pid), fields, heading: "SQL", text: sql.clone() }
+}
+
 fn lock_sheet(app: &App, tick: &PgTick) -> Option<Sheet> {
     let row = locks::selected(&app.locks, tick)?;
     let forest = tick.forest.value()?;
@@ -180,6 +227,7 @@ fn lock_sheet(app: &App, tick: &PgTick) -> Option<Sheet> {
             Span::text(format!("{} sessions, {} would run at once", row.node.behind, row.node.frees_now)),
         ),
         ("what helps", Span::text(forest.advice(row.node).reason)),
+        ("or", Span::text(forest.alternative(row.node).map_or_else(|| "-".into(), |advice| advice.reason))),
     ];
     Some(Sheet { title: row.name(), fields, heading: "", text: String::new() })
 }

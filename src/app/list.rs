@@ -15,6 +15,8 @@ pub enum RowKey {
     Deadlock(Vec<i32>),
     /// A statement.
     Statement(StatementKey),
+    /// An event, by its number.
+    Event(u64),
     /// A group of sessions, by what they have in common.
     Group(String),
     /// Waiters of one queue folded into a line: the node they stand under, and what they want.

@@ -1,15 +1,22 @@
-//! Pane 2: the lock forest as rows of a tree.
+//! Pane 2: the lock forest as rows of a tree that does not jump: roots keep their order, and what has left stays struck
+//! through for a while.
+
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::activity;
+use jiff::Timestamp;
+
+pub(super) use self::rows::session;
+pub use self::rows::{COLUMNS, LockColumn, LockLine, LockRow};
 use super::list::{ListState, RowKey};
-use super::table::Role;
+use crate::engine::PgTick;
 use crate::engine::filter::Filter;
-use crate::engine::locks::{Forest, Node, NodeKind};
-use crate::engine::{PgTick, was_there};
-use crate::format;
-use crate::model::postgres::{Session, State};
+use crate::engine::locks::Forest;
+use crate::model::postgres::Session;
+
+/// How many ticks a node that has left stays.
+const STRUCK_TICKS: u32 = 3;
 
 /// State of the pane.
 #[derive(Debug, Default)]
@@ -20,209 +27,74 @@ pub struct LocksView {
     pub filter_text: String,
     /// Queues that have been opened, by the key of their fold.
     pub open: BTreeSet<RowKey>,
+    /// The roots, in the order of the last tick.
+    root_order: Vec<RowKey>,
+    /// Listed nodes as they were last seen: where in the tree, and who.
+    seen: BTreeMap<RowKey, (Vec<bool>, String)>,
+    /// Nodes that have left: after which row they stood, and the ticks they have left.
+    departed: Vec<Departed>,
+    /// The tick that was listed last, by the server's clock.
+    listed_at: Option<Timestamp>,
 }
 
-/// Waiters of one queue that are shown before the rest is folded into a line with a count.
-const QUEUE_SHOWN: usize = 3;
-
-/// A line of the tree.
-#[derive(Debug, Clone)]
-pub enum LockLine<'a> {
-    /// A node.
-    Node(LockRow<'a>),
-    /// Waiters of one queue that are not shown one by one.
-    Fold {
-        /// Its place in the tree, as for a node.
-        guides: Vec<bool>,
-        /// How many they are, what they want, and the longest of their waits.
-        text: String,
-    },
-    /// The selected node after it has left the forest: it no longer waits and nobody waits for it.
-    Gone(String),
-}
-
-/// A node and its place in the tree.
-#[derive(Debug, Clone)]
-pub struct LockRow<'a> {
-    /// The node.
-    pub node: &'a Node,
-    /// For each level above it whether a line goes on there; the last is its own: whether it is the last child.
-    pub guides: Vec<bool>,
-    /// The session, where it is one.
-    pub session: Option<&'a Session>,
-}
-
-/// The forest in the order of the screen, each line with its key.
-fn lines<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
-    let mut walk = Walk { view, tick, lines: Vec::new(), guides: Vec::new() };
-    if let Some(forest) = tick.forest.value() {
-        for root in forest.roots() {
-            walk.node(forest, root);
-        }
-    }
-    walk.lines
-}
-
-struct Walk<'v, 'a> {
-    view: &'v LocksView,
-    tick: &'a PgTick,
-    lines: Vec<(RowKey, LockLine<'a>)>,
-    guides: Vec<bool>,
-}
-
-impl<'a> Walk<'_, 'a> {
-    fn node(&mut self, forest: &'a Forest, node: &'a Node) {
-        let row = LockRow {
-            node,
-            guides: self.guides.clone(),
-            session: node.pid.and_then(|pid| session(self.tick, pid)),
-        };
-        let own = key(&row);
-        self.lines.push((own.clone(), LockLine::Node(row)));
-        // Waiters without anybody under them that stand in one queue for one thing; the others are always shown.
-        let mut queues: BTreeMap<String, Vec<&'a Node>> = BTreeMap::new();
-        let mut shown: Vec<&'a Node> = Vec::new();
-        for child in forest.children(node) {
-            match &child.waits_for {
-                Some(wait) if forest.children(child).next().is_none() => {
-                    queues.entry(format!("{} on {}", wait.mode, wait.object)).or_default().push(child);
-                }
-                Some(_) | None => shown.push(child),
-            }
-        }
-        let mut folds = Vec::new();
-        for (queue, waiters) in queues {
-            let fold = RowKey::Fold(Box::new(own.clone()), queue.clone());
-            let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || self.view.open.contains(&fold);
-            let taken = if one_by_one { waiters.len() } else { QUEUE_SHOWN };
-            shown.extend(waiters.iter().take(taken));
-            if let Some(first) = waiters.get(taken) {
-                let longest = format::age(first.wait_seconds.unwrap_or_default());
-                folds.push((
-                    fold,
-                    format!("… {} more want {queue}, longest {longest}", waiters.len() - taken),
-                ));
-            }
-        }
-        let count = shown.len() + folds.len();
-        for (place, child) in shown.into_iter().enumerate() {
-            self.guides.push(place + 1 == count);
-            self.node(forest, child);
-            self.guides.pop();
-        }
-        let first = count - folds.len();
-        for (place, (fold, text)) in folds.into_iter().enumerate() {
-            let mut guides = self.guides.clone();
-            guides.push(first + place + 1 == count);
-            self.lines.push((fold, LockLine::Fold { guides, text }));
-        }
-    }
-}
-
-/// The session of a process.
-pub(super) fn session(tick: &PgTick, pid: i32) -> Option<&Session> {
-    let read_at = tick.forest.stale_since();
-    tick.sample.sessions.value()?.iter().find(|session| session.id.pid == pid && was_there(session, read_at))
-}
-
-fn key(row: &LockRow<'_>) -> RowKey {
-    match (row.node.kind, row.session, row.node.pid) {
-        (NodeKind::Prepared, ..) => RowKey::Prepared(row.node.gid.clone().unwrap_or_default()),
-        (NodeKind::Deadlock, ..) => RowKey::Deadlock(row.node.members.clone()),
-        (_, Some(session), _) => RowKey::Session(session.id),
-        (_, None, pid) => RowKey::Pid(pid.unwrap_or_default()),
-    }
-}
-
-impl LockRow<'_> {
-    /// How long it has waited; `-` for a root.
-    pub fn waits(&self) -> String {
-        match (&self.node.waits_for, self.node.wait_seconds) {
-            (Some(_), Some(seconds)) => format::age(seconds),
-            // waitstart is absent for an instant after the wait begins.
-            (Some(_), None) => "<1s".into(),
-            (None, _) => "-".into(),
-        }
-    }
-
-    /// What it does or wants, in the server's words.
-    pub fn situation(&self, tick: &PgTick) -> (Role, String) {
-        if let Some(wait) = &self.node.waits_for {
-            let also = match self.node.also_behind.len() {
-                0 => String::new(),
-                others => format!(" · also behind {others}"),
-            };
-            return (Role::Text, format!("{} on {}{also}", wait.mode, wait.object));
-        }
-        match (self.node.kind, self.session) {
-            (NodeKind::Deadlock, _) => (Role::Critical, "wait for each other in a circle".into()),
-            (NodeKind::Prepared, _) => (Role::Critical, self.node.description.clone()),
-            (_, Some(session)) => (Role::Critical, state(session, tick)),
-            (NodeKind::Session | NodeKind::Unknown, None) => (Role::Critical, "not visible".into()),
-        }
-    }
-
-    /// Who it is.
-    pub fn name(&self) -> String {
-        match self.node.kind {
-            NodeKind::Session | NodeKind::Unknown => {
-                self.node.pid.map_or_else(|| "?".into(), |pid| pid.to_string())
-            }
-            NodeKind::Prepared => format!("prepared '{}'", self.node.gid.as_deref().unwrap_or("?")),
-            NodeKind::Deadlock => {
-                let members: Vec<_> = self.node.members.iter().map(i32::to_string).collect();
-                format!("deadlock {}", members.join(","))
-            }
-        }
-    }
-
-    /// Its statement; `last:` in front when it is over.
-    pub fn query(&self, tick: &PgTick) -> String {
-        self.session
-            .map(|session| activity::ActivityRow { session, tick, departed: false }.query())
-            .unwrap_or_default()
-    }
-
-    fn searched(&self, tick: &PgTick) -> String {
-        let application =
-            self.session.map(|session| session.application_name.to_string()).unwrap_or_default();
-        [self.name(), application, self.situation(tick).1, self.query(tick)].join(" ")
-    }
-}
-
-fn state(session: &Session, tick: &PgTick) -> String {
-    let now = tick.sample.server_time;
-    let age = |since: Option<jiff::Timestamp>| {
-        since.map(|since| format!(" {}", format::age_at(since, now))).unwrap_or_default()
-    };
-    let who = match &*session.application_name {
-        "" => String::new(),
-        name => format!(" · {name}"),
-    };
-    match session.state {
-        Some(State::Active) => format!("active{}{who}", age(session.query_start)),
-        Some(state) if state.is_idle_in_transaction() => {
-            format!("idle in tx{}{who}", age(session.state_change))
-        }
-        Some(state) => format!("{}{}{who}", state.as_str(), age(session.state_change)),
-        None => format!("state not visible{who}"),
-    }
+#[derive(Debug)]
+struct Departed {
+    key: RowKey,
+    after: Option<RowKey>,
+    ticks_left: u32,
 }
 
 impl LocksView {
     /// Lists the rows anew.
     pub(super) fn refresh(&mut self, tick: &PgTick) {
-        let filter = Filter::parse(&self.filter_text);
-        let passes = |line: &LockLine<'_>| match line {
-            // A root is never hidden: without it the waiters below make no sense.
-            LockLine::Node(row) => {
-                row.guides.is_empty() || filter.is_empty() || filter.passes(&row.searched(tick))
+        if let Some(forest) = tick.forest.value() {
+            self.root_order = rows::steady(forest, tick, &self.root_order)
+                .into_iter()
+                .map(|node| rows::key(node, tick))
+                .collect();
+        }
+        let is_next = self.listed_at != Some(tick.sample.server_time);
+        self.listed_at = Some(tick.sample.server_time);
+        let passing = passing(self, tick);
+        self.strike(tick, &passing, is_next);
+        let mut keys: Vec<RowKey> = passing.iter().map(|(key, _)| key.clone()).collect();
+        for departed in &self.departed {
+            let after = departed.after.as_ref().and_then(|key| keys.iter().position(|it| it == key));
+            keys.insert(after.map_or(0, |place| place + 1).min(keys.len()), departed.key.clone());
+        }
+        self.seen.retain(|key, _| keys.contains(key));
+        for (key, line) in &passing {
+            if let LockLine::Node(row) = line {
+                let who = row.session.map(|session| session.application_name.to_string()).unwrap_or_default();
+                let text = format!("{} {who}", row.name());
+                self.seen.insert(key.clone(), (row.guides.clone(), text.trim_end().to_owned()));
             }
-            LockLine::Fold { .. } | LockLine::Gone(_) => filter.is_empty(),
-        };
-        let rows =
-            lines(self, tick).into_iter().filter(|(_, line)| passes(line)).map(|(key, _)| key).collect();
-        self.list.set_rows(rows);
+        }
+        self.list.set_rows(keys);
+    }
+
+    /// Keeps what was listed and has left, for some ticks more.
+    fn strike(&mut self, tick: &PgTick, passing: &[(RowKey, LockLine<'_>)], is_next: bool) {
+        let now: BTreeSet<&RowKey> = passing.iter().map(|(key, _)| key).collect();
+        let forest = tick.forest.value();
+        let is_there =
+            |key: &RowKey| now.contains(key) || forest.is_some_and(|forest| is_in(forest, tick, key));
+        if is_next {
+            for departed in &mut self.departed {
+                departed.ticks_left = departed.ticks_left.saturating_sub(1);
+            }
+            let mut after = None;
+            for key in &self.list.rows {
+                let known = self.departed.iter().any(|departed| departed.key == *key);
+                let is_node = !matches!(key, RowKey::Fold(..));
+                if is_node && !known && !is_there(key) && forest.is_some() {
+                    let ticks_left = STRUCK_TICKS;
+                    self.departed.push(Departed { key: key.clone(), after: after.clone(), ticks_left });
+                }
+                after = Some(key.clone());
+            }
+        }
+        self.departed.retain(|departed| 0 < departed.ticks_left && !is_there(&departed.key));
     }
 
     pub(super) fn show_all(&mut self) {
@@ -248,7 +120,7 @@ impl LocksView {
             RowKey::Session(id) => id.pid == pid,
             RowKey::Pid(other) => *other == pid,
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
-            RowKey::Statement(_) | RowKey::Group(_) | RowKey::Fold(..) => false,
+            RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) | RowKey::Fold(..) => false,
         });
         let found = found.cloned();
         if let Some(root) = &found {
@@ -258,46 +130,124 @@ impl LocksView {
     }
 }
 
+/// Whether the forest still knows who waits or blocks under a key, listed or folded.
+fn is_in(forest: &Forest, tick: &PgTick, key: &RowKey) -> bool {
+    let waits_or_blocks = |pid: i32| {
+        forest.find(pid).is_some_and(|node| {
+            (node.waits_for.is_some() || node.behind > 0) && rows::key(node, tick) == *key
+        })
+    };
+    match key {
+        RowKey::Session(id) => waits_or_blocks(id.pid),
+        RowKey::Pid(pid) => waits_or_blocks(*pid),
+        RowKey::Prepared(_) | RowKey::Deadlock(_) => forest.roots().any(|root| rows::key(root, tick) == *key),
+        RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) | RowKey::Fold(..) => false,
+    }
+}
+
+/// The lines that pass the filter, and those that a line that passes stands under: a filter never hides who blocks one
+/// that is shown. With a filter every queue is open, so that nobody who passes is folded away.
+fn passing<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
+    let filter = Filter::parse(&view.filter_text);
+    let mut lines = rows::lines(view, tick, !filter.is_empty());
+    if filter.is_empty() {
+        return lines;
+    }
+    let mut parent_level = None;
+    let mut keep = Vec::new();
+    for (_, line) in lines.iter_mut().rev() {
+        let level = line.guides().len();
+        let passes = match line {
+            LockLine::Node(row) => {
+                row.filtered = !filter.passes(&row.searched());
+                !row.filtered
+            }
+            LockLine::Fold { .. } | LockLine::Gone { .. } => false,
+        };
+        // A root is never hidden: without it the waiters below make no sense.
+        let kept = passes || level == 0 || parent_level == Some(level);
+        if passes || parent_level == Some(level) {
+            parent_level = level.checked_sub(1);
+        }
+        keep.push(kept);
+    }
+    lines.retain(|_| keep.pop().unwrap_or(true));
+    lines
+}
+
 /// The lines that the view lists, each with its key.
 pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
-    let mut known: BTreeMap<RowKey, LockLine<'a>> = lines(view, tick).into_iter().collect();
-    let line = |key: &RowKey| (key.clone(), known.remove(key).unwrap_or_else(|| LockLine::Gone(gone(key))));
+    let mut known: BTreeMap<RowKey, LockLine<'a>> = passing(view, tick).into_iter().collect();
+    let line = |key: &RowKey| {
+        let line = known.remove(key).unwrap_or_else(|| {
+            let (guides, who) = view.seen.get(key).cloned().unwrap_or_default();
+            LockLine::Gone { guides, text: gone(key, &who) }
+        });
+        (key.clone(), line)
+    };
     view.list.rows.iter().map(line).collect()
 }
 
-fn gone(key: &RowKey) -> String {
+fn gone(key: &RowKey, who: &str) -> String {
     match key {
-        RowKey::Session(id) => format!("{} neither waits nor blocks now", id.pid),
+        RowKey::Session(id) if who.is_empty() => format!("{} neither waits nor blocks now", id.pid),
+        RowKey::Session(_) => format!("{who} neither waits nor blocks now"),
         RowKey::Pid(pid) => format!("{pid} neither waits nor blocks now"),
         RowKey::Prepared(gid) => format!("prepared '{gid}' blocks nobody now"),
         RowKey::Deadlock(_) => "the deadlock is resolved".into(),
         RowKey::Fold(_, queue) => format!("nobody else wants {queue} now"),
-        RowKey::Statement(_) | RowKey::Group(_) => String::new(),
+        RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) => String::new(),
     }
+}
+
+fn line_of<'a>(view: &LocksView, tick: &'a PgTick, wanted: &RowKey) -> Option<LockLine<'a>> {
+    passing(view, tick).into_iter().find(|(key, _)| key == wanted).map(|(_, line)| line)
 }
 
 /// The selected node.
 pub(super) fn selected<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow<'a>> {
-    let wanted = view.list.selected.as_ref()?;
-    lines(view, tick).into_iter().find(|(key, _)| key == wanted).and_then(|(_, line)| match line {
+    match line_of(view, tick, view.list.selected.as_ref()?)? {
         LockLine::Node(row) => Some(row),
-        LockLine::Fold { .. } | LockLine::Gone(_) => None,
-    })
+        LockLine::Fold { .. } | LockLine::Gone { .. } => None,
+    }
 }
 
-/// The advice for the selected node: for a root the engine's, for a waiter what its own end would bring.
-pub fn advice(view: &LocksView, tick: &PgTick) -> Option<String> {
+/// The sessions that a fold stands for.
+pub(super) fn folded<'a>(view: &LocksView, tick: &'a PgTick, fold: &RowKey) -> Vec<&'a Session> {
+    match line_of(view, tick, fold) {
+        Some(LockLine::Fold { waiters, .. }) => {
+            waiters.into_iter().filter_map(|node| session(tick, node.pid?)).collect()
+        }
+        Some(LockLine::Node(_) | LockLine::Gone { .. }) | None => Vec::new(),
+    }
+}
+
+/// What helps against the selected node, and what else: for a root the engine's advice, for a waiter what its own end
+/// would bring.
+pub fn advice(view: &LocksView, tick: &PgTick) -> Option<(String, Option<String>)> {
     let forest = tick.forest.value()?;
     let row = selected(view, tick)?;
-    if row.guides.is_empty() {
-        return Some(forest.advice(row.node).reason);
+    if row.is_root() {
+        let other = forest.alternative(row.node).map(|advice| advice.reason);
+        return Some((forest.advice(row.node).reason, other));
     }
     let pid = row.name();
-    Some(match row.node.behind {
-        0 => format!("nobody waits behind {pid}: ending it helps only itself"),
-        behind => format!(
-            "cancel {pid} frees {} now, {behind} behind; its statement fails, the root stays",
-            row.node.frees_now
-        ),
-    })
+    let text = match (row.node.behind, row.node.frees_now) {
+        (0, _) => format!("nobody waits behind {pid}: ending it helps only itself"),
+        (behind, 0) => {
+            format!("ending {pid} frees nobody at once: the {behind} behind it wait for the same root")
+        }
+        (behind, frees) => {
+            format!("cancel {pid} frees {frees} now, {behind} behind; its statement fails, the root stays")
+        }
+    };
+    Some((text, None))
+}
+
+/// The statement that helps against the selected node, where no signal does.
+pub(super) fn statement_to_copy(view: &LocksView, tick: &PgTick) -> Option<String> {
+    let row = selected(view, tick)?;
+    let forest = tick.forest.value()?;
+    let advised = [Some(forest.advice(row.node)), forest.alternative(row.node)];
+    advised.into_iter().flatten().find_map(|advice| advice.statement)
 }

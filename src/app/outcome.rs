@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::confirm::Confirm;
 use crate::engine::{PgTick, Severity, Tick};
 use crate::format::{counted, duration_ms};
 use crate::model::TargetId;
-use crate::model::action::{Action, ActionReply, Outcome, Seen};
+use crate::model::action::{Action, ActionReply, Counts, Outcome, Record, Seen};
 use crate::model::postgres::{SessionId, State};
 
 /// How long the figures of a later tick are waited for before an outcome is told without them.
@@ -20,29 +19,33 @@ pub(super) struct Pending {
     actions: Vec<Watched>,
 }
 
+/// An action that was ordered, with what must be known to tell its outcome.
 #[derive(Debug)]
-struct Watched {
-    target: TargetId,
-    action: Action,
-    name: String,
+pub(super) struct Watched {
+    pub(super) target: TargetId,
+    pub(super) action: Action,
+    pub(super) record: Record,
     /// Start of the transaction that was seen.
-    xact_start: Option<Timestamp>,
+    pub(super) xact_start: Option<Timestamp>,
     /// Who waited behind the session when it was acted on.
-    behind: BTreeSet<i32>,
-    outcome: Option<(Outcome, Timestamp)>,
+    pub(super) behind: BTreeSet<i32>,
+    /// Whether it is one of many, whose outcomes are listed where they were ordered.
+    pub(super) one_of_many: bool,
+    pub(super) outcome: Option<(Outcome, Timestamp)>,
+}
+
+/// An outcome as far as it can be known.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) severity: Severity,
+    pub(super) record: Record,
+    pub(super) one_of_many: bool,
 }
 
 impl Pending {
-    /// Notes an action and who waits behind its session.
-    pub(super) fn asked(&mut self, confirm: &Confirm, action: Action, behind: BTreeSet<i32>) {
-        self.actions.push(Watched {
-            target: confirm.target,
-            action,
-            name: confirm.name(),
-            xact_start: confirm.session.xact_start,
-            behind,
-            outcome: None,
-        });
+    /// Notes an action.
+    pub(super) fn asked(&mut self, watched: Watched) {
+        self.actions.push(watched);
     }
 
     /// Takes what was observed.
@@ -51,30 +54,27 @@ impl Pending {
             watched.target == target && watched.action == outcome.action && watched.outcome.is_none()
         };
         if let Some(watched) = self.actions.iter_mut().find(waiting) {
+            watched.record.sql.clone_from(&outcome.sql);
             watched.outcome = Some((outcome, now));
         }
     }
 
-    /// The first outcome that can be told: a tick taken after it says who runs again.
+    /// The outcomes that can be told: a tick taken after each says who runs again.
     pub(super) fn tell<'a>(
         &mut self,
         now: Timestamp,
         tick: impl Fn(TargetId) -> Option<&'a Tick>,
-    ) -> Option<(Severity, String)> {
-        let place = self.actions.iter().position(|watched| {
+    ) -> Vec<Told> {
+        let can_be_told = |watched: &mut Watched| {
             watched.outcome.as_ref().is_some_and(|(outcome, at)| {
                 let later = tick(watched.target).is_some_and(|tick| *at < tick.taken_at && is_fresh(tick));
                 later
                     || outcome.reply != Ok(ActionReply::Signalled)
                     || at.checked_add(PATIENCE).is_ok_and(|limit| limit <= now)
             })
-        })?;
-        let watched = self.actions.remove(place);
-        let (outcome, at) = watched.outcome.as_ref()?;
-        let later = tick(watched.target)
-            .filter(|tick| *at < tick.taken_at && is_fresh(tick))
-            .and_then(Tick::postgres);
-        Some(watched.sentence(outcome, later))
+        };
+        let ready: Vec<Watched> = self.actions.extract_if(.., can_be_told).collect();
+        ready.into_iter().filter_map(|watched| watched.told(&tick)).collect()
     }
 }
 
@@ -82,10 +82,49 @@ fn is_fresh(tick: &Tick) -> bool {
     tick.postgres().is_some_and(|tick| tick.forest.stale_since().is_none())
 }
 
+/// The figures of a moment; `pid` is the session that is meant.
+pub(super) fn counts(tick: &PgTick, pid: i32) -> Counts {
+    Counts {
+        connections: tick.vitals.connections,
+        active: tick.vitals.active,
+        blocked: tick.vitals.blocked,
+        behind: tick.forest.value().map(|forest| forest.behind(pid)),
+    }
+}
+
+/// What came of one of many, in a few words.
+pub(super) fn in_short(outcome: &Outcome) -> (Severity, String) {
+    let ended = if outcome.action.is_cancel() { "cancelled" } else { "gone" };
+    match (&outcome.reply, outcome.effect_after_seconds) {
+        (Err(reason) | Ok(ActionReply::Failed(reason)), _) => {
+            (Severity::Critical, format!("failed: {}", reason.text))
+        }
+        (Ok(ActionReply::NotPermitted(text)), _) => (Severity::Critical, format!("not permitted: {text}")),
+        (Ok(ActionReply::Gone), _) => (Severity::Notice, "was already gone".into()),
+        (Ok(ActionReply::Changed(_)), _) => (Severity::Notice, "left alone: changed since".into()),
+        (Ok(ActionReply::Signalled), Some(seconds)) => {
+            (Severity::Notice, format!("{ended} after {}", duration_ms(seconds * 1000.0)))
+        }
+        (Ok(ActionReply::Signalled), None) => (Severity::Warning, "signalled, no effect seen yet".into()),
+    }
+}
+
 impl Watched {
+    fn told<'a>(self, tick: &impl Fn(TargetId) -> Option<&'a Tick>) -> Option<Told> {
+        let (outcome, at) = self.outcome.as_ref()?;
+        let later =
+            tick(self.target).filter(|tick| *at < tick.taken_at && is_fresh(tick)).and_then(Tick::postgres);
+        let (severity, sentence) = self.sentence(outcome, later);
+        let after = later.map(|tick| counts(tick, self.action.session().pid));
+        let record = Record { outcome: Some(sentence), after, ..self.record };
+        Some(Told { severity, record, one_of_many: self.one_of_many })
+    }
+
     fn sentence(&self, outcome: &Outcome, later: Option<&PgTick>) -> (Severity, String) {
         let SessionId { pid, backend_start } = self.action.session();
-        let who = if self.name.is_empty() { pid.to_string() } else { format!("{pid} {}", self.name) };
+        let whom = &self.record.session;
+        let name = if whom.application.is_empty() { &whom.user } else { &whom.application };
+        let who = if name.is_empty() { pid.to_string() } else { format!("{pid} {name}") };
         let verb = if self.action.is_cancel() { "cancel" } else { "terminate" };
         match &outcome.reply {
             Err(reason) => (Severity::Critical, format!("{verb} {who}: {reason}")),
@@ -102,7 +141,7 @@ impl Watched {
                 (Severity::Notice, format!("{who} was already gone, nothing was signalled"))
             }
             Ok(ActionReply::Changed(seen)) => {
-                (Severity::Warning, changed(&who, backend_start, seen, self.action))
+                (Severity::Warning, changed(&who, backend_start, seen, &self.action))
             }
             Ok(ActionReply::Signalled)
                 if outcome.effect_after_seconds.is_none() && outcome.seen.is_none() =>
@@ -174,10 +213,14 @@ impl Watched {
     }
 }
 
-fn changed(who: &str, backend_start: Option<Timestamp>, seen: &Seen, action: Action) -> String {
+fn changed(who: &str, backend_start: Option<Timestamp>, seen: &Seen, action: &Action) -> String {
     if seen.backend_start != backend_start {
         return format!("{who} is gone and another session has that pid now: nothing was signalled");
     }
-    let what = if action.is_cancel() { "another statement or none" } else { "another transaction or none" };
-    format!("{who} runs {what} now: nothing was signalled, look again")
+    let what = match action {
+        Action::Cancel { .. } => "runs another statement or none now",
+        Action::Terminate { .. } => "runs another transaction or none now",
+        Action::TerminateAny { .. } | Action::TerminateIf { .. } => "is no longer what it was chosen for",
+    };
+    format!("{who} {what}: nothing was signalled, look again")
 }

@@ -26,6 +26,12 @@ pub struct File {
     pub ascii: bool,
     /// Whether cancel and terminate are unbound.
     pub read_only: bool,
+    /// Applications that are left out when many sessions are acted on, by the beginning of their name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protect: Option<Vec<String>>,
+    /// Signals a second when many sessions are acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signals_per_second: Option<u32>,
     /// Profiles by name: what a target of that name stands for.
     pub profiles: BTreeMap<String, Profile>,
     /// Limits of the checks.
@@ -106,6 +112,10 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # color = "auto"           # auto, always, never, 16
 # ascii = false            # draw with ASCII characters only
 # read_only = false        # unbind cancel and terminate
+
+# When many sessions are marked: applications that are left out (the beginning of their name), and the pace.
+# protect = ["pg_dump", "pg_basebackup", "pgbackrest", "barman", "wal-g", "Patroni", "repmgrd"]
+# signals_per_second = 20
 
 # What `dbtriage shop` stands for. Passwords belong into ~/.pgpass and REDISCLI_AUTH.
 # [profiles.shop]

@@ -3,6 +3,7 @@
 //! Hard edges run from a waiter to whoever holds a conflicting lock on the same object; soft edges to whoever
 //! stands before it in the queue and wants a conflicting one. It must not know how the table was read.
 
+mod advice;
 mod conflict;
 mod graph;
 mod queue;
@@ -12,9 +13,13 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+pub use self::advice::{Advice, AdvisedAction};
 pub use self::conflict::strength;
 use self::graph::Graph;
-use crate::model::postgres::{Lock, LockTag, Names, Prepared, Session};
+use crate::model::postgres::{LockTable, LockTag, Names, Prepared, Session};
+
+/// The lock type and mode under which a wait for a safe snapshot stands, which is no lock of the server's.
+pub(super) const SAFE_SNAPSHOT: &str = "safe snapshot";
 
 /// What is needed beside the lock table to understand it.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +47,8 @@ pub struct Forest {
     pub queue_is_exact: bool,
     nodes: Vec<Node>,
     roots: Vec<usize>,
+    /// The node of each party.
+    node_of: Vec<usize>,
     graph: Graph,
 }
 
@@ -62,13 +69,11 @@ pub struct Node {
     pub waits_for: Option<WaitsFor>,
     /// How long it has waited, seconds; `None` when it does not wait or the server does not say.
     pub wait_seconds: Option<f64>,
-    /// Processes that it waits for besides the one it stands under.
-    pub also_behind: Vec<i32>,
     /// Sessions that wait for it, directly or through others.
     pub behind: usize,
     /// Sessions that wait for it directly.
     pub behind_directly: usize,
-    /// Sessions that would be granted their lock at once if it went.
+    /// Sessions that would be granted their lock at once, and could go on, if it went.
     pub frees_now: usize,
     /// The longest wait behind it, seconds.
     pub longest_wait_seconds: Option<f64>,
@@ -78,6 +83,8 @@ pub struct Node {
     pub description: String,
     /// Its place in the server's state machine, which decides what helps.
     pub situation: RootSituation,
+    /// Under whom it stands.
+    parent: Option<usize>,
     /// Who stands under it.
     children: Vec<usize>,
 }
@@ -113,6 +120,8 @@ impl NodeKind {
 pub enum RootSituation {
     /// A client's session that runs a statement.
     Active,
+    /// In the middle of a statement that waits for its client's data, such as COPY FROM STDIN.
+    ClientRead,
     /// Idle inside a transaction.
     IdleInTransaction,
     /// Idle outside a transaction: it can only hold session-level advisory locks.
@@ -123,7 +132,11 @@ pub enum RootSituation {
     Autovacuum,
     /// An autovacuum worker that prevents wraparound.
     AutovacuumWraparound,
-    /// The startup process of a standby, a walsender or another process of the server.
+    /// The startup process of a standby.
+    Startup,
+    /// A walsender: replication or a base backup.
+    Walsender,
+    /// Another process of the server.
     Background,
     /// Not known.
     #[default]
@@ -139,53 +152,12 @@ pub struct WaitsFor {
     pub mode: String,
     /// The object in words.
     pub object: String,
-    /// Processes that hold it in a conflicting mode; 0 for a prepared transaction.
-    pub held_by: Vec<i32>,
-}
-
-/// What is the least that helps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advice {
-    /// What to do.
-    pub action: AdvisedAction,
-    /// To which process; `None` when there is none to act on.
-    pub pid: Option<i32>,
-    /// Why, in a sentence.
-    pub reason: String,
-}
-
-/// The kinds of advice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdvisedAction {
-    /// Cancel the statement.
-    Cancel,
-    /// Terminate the session.
-    Terminate,
-    /// It ends by itself.
-    Wait,
-    /// Finish the prepared transaction in SQL.
-    RollbackPrepared,
-    /// Nothing that can be done here.
-    None,
-}
-
-impl AdvisedAction {
-    /// Its name in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Terminate => "terminate",
-            Self::Wait => "wait",
-            Self::RollbackPrepared => "rollback_prepared",
-            Self::None => "none",
-        }
-    }
 }
 
 impl Forest {
     /// Builds the forest. Any rows at all give a forest that is finite and loses no waiter.
-    pub fn build(rows: &[Lock], context: &Context<'_>) -> Self {
-        let graph = Graph::build(rows, context);
+    pub fn build(table: &LockTable, context: &Context<'_>) -> Self {
+        let graph = Graph::build(table, context);
         tree::grow(graph, context)
     }
 
@@ -199,57 +171,87 @@ impl Forest {
         node.children.iter().filter_map(|place| self.nodes.get(*place))
     }
 
-    /// The node of a process; a member of a deadlock gives the deadlock.
+    /// The node of a process; a member of a deadlock gives the deadlock, a parallel worker its leader.
     pub fn find(&self, pid: i32) -> Option<&Node> {
-        self.nodes.iter().find(|node| node.pid == Some(pid) || node.members.contains(&pid))
+        self.place(pid).and_then(|place| self.nodes.get(place))
+    }
+
+    fn place(&self, pid: i32) -> Option<usize> {
+        self.graph.party_of.get(&pid).and_then(|party| self.node_of.get(*party)).copied()
+    }
+
+    /// Processes that hold what a node waits for in a conflicting mode; 0 for a prepared transaction. Empty for one that
+    /// waits only for those before it in the queue, and for a deadlock.
+    pub fn held_by(&self, node: &Node) -> Vec<i32> {
+        let waiting = node.pid.map(|pid| self.graph.waiting_beside(pid)).unwrap_or_default();
+        let queues = waiting.iter().filter_map(|pid| self.graph.waiting(*pid));
+        let holders = queues.flat_map(|(object, place)| object.hard_blockers(place));
+        let pids: BTreeSet<i32> = holders.map(|party| self.graph.pid_of(party)).collect();
+        pids.into_iter().collect()
+    }
+
+    /// Processes that a node waits for besides the one it stands under; 0 for a prepared transaction.
+    pub fn also_behind(&self, node: &Node) -> Vec<i32> {
+        let parties: BTreeSet<usize> = node
+            .pid
+            .iter()
+            .chain(&node.members)
+            .filter_map(|pid| self.graph.party_of.get(pid))
+            .copied()
+            .collect();
+        let Some(own) = parties.first().and_then(|party| self.node_of.get(*party)).copied() else {
+            return Vec::new();
+        };
+        let waiting = parties.iter().filter_map(|party| self.graph.waiting_of.get(*party)).flatten();
+        let blockers: BTreeSet<usize> = waiting.flat_map(|pid| self.graph.blockers(*pid)).collect();
+        let is_other = |party: &usize| {
+            let place = self.node_of.get(*party).copied();
+            place != Some(own) && place != node.parent
+        };
+        let pids: BTreeSet<i32> =
+            blockers.into_iter().filter(is_other).map(|party| self.graph.pid_of(party)).collect();
+        pids.into_iter().collect()
     }
 
     /// The processes that a waiting process waits for, as `pg_blocking_pids` gives them: 0 for a prepared
     /// transaction. Empty for one that does not wait.
     pub fn blocked_by(&self, pid: i32) -> Vec<i32> {
-        let pids: BTreeSet<i32> =
-            self.graph.blockers(pid).into_iter().map(|party| self.graph.pid_of(party)).collect();
+        let waiting = self.graph.waiting_beside(pid).iter();
+        let parties = waiting.flat_map(|waiter| self.graph.blockers(*waiter));
+        let pids: BTreeSet<i32> = parties.map(|party| self.graph.pid_of(party)).collect();
         pids.into_iter().collect()
     }
 
-    /// The processes that wait for a process, directly or through others.
+    /// The sessions that wait for a process, directly or through others; a parallel group is told by its leader.
     pub fn pids_behind(&self, pid: i32) -> BTreeSet<i32> {
-        let mut found = BTreeSet::from([pid]);
-        let mut waiting: Vec<(i32, Vec<i32>)> =
-            self.graph.waits.keys().map(|waiter| (*waiter, self.blocked_by(*waiter))).collect();
-        loop {
-            let before = waiting.len();
-            waiting.retain(|(waiter, blockers)| {
-                let is_behind = blockers.iter().any(|blocker| found.contains(blocker));
-                if is_behind {
-                    found.insert(*waiter);
-                }
-                !is_behind
-            });
-            if waiting.len() == before {
-                found.remove(&pid);
-                return found;
+        let Some(own) = self.place(pid) else { return BTreeSet::new() };
+        // Nodes are numbered so that each waits only for those before it: one pass finds everybody behind.
+        let mut parties: Vec<(usize, usize)> =
+            self.node_of.iter().enumerate().map(|(party, place)| (*place, party)).collect();
+        parties.sort_unstable();
+        let mut nodes = BTreeSet::from([own]);
+        let mut pids = BTreeSet::new();
+        for node in parties.chunk_by(|(one, _), (other, _)| one == other) {
+            let waiting = || node.iter().filter(|(_, party)| !self.graph.is_idle(*party));
+            let blockers = waiting().flat_map(|(_, party)| self.graph.blockers_of(*party));
+            let mut places = blockers.filter_map(|party| self.node_of.get(party));
+            if places.any(|place| nodes.contains(place)) {
+                nodes.extend(node.iter().map(|(place, _)| *place));
+                let others = waiting().filter(|(place, _)| *place != own);
+                pids.extend(others.map(|(_, party)| self.graph.pid_of(*party)));
             }
         }
+        pids
     }
 
-    /// Whether a process waits for a lock.
+    /// Whether a process, or another of its parallel group, waits for a lock.
     pub fn is_waiting(&self, pid: i32) -> bool {
-        self.graph.waits.contains_key(&pid)
+        !self.graph.waiting_beside(pid).is_empty()
     }
 
     /// Sessions that wait for a process, directly or through others.
     pub fn behind(&self, pid: i32) -> usize {
         self.find(pid).map_or(0, |node| node.behind)
-    }
-
-    /// What is the least that helps against a root.
-    pub fn advice(&self, root: &Node) -> Advice {
-        let waiting_ddl = self
-            .children(root)
-            .filter(|child| child.is_waiting_ddl() && child.behind > 0)
-            .max_by_key(|child| child.behind);
-        root.advice(waiting_ddl)
     }
 }
 
@@ -266,79 +268,6 @@ impl Node {
             (_, Some(pid), _) => format!("{pid} {}", self.description),
             (_, None, _) => "a holder that is not visible".into(),
         }
-    }
-
-    /// Whether it waits for a table lock that most others must queue behind: the mark of a schema change.
-    fn is_waiting_ddl(&self) -> bool {
-        self.waits_for.as_ref().is_some_and(|wait| {
-            &*wait.tag.locktype == "relation"
-                && matches!(
-                    wait.mode.as_str(),
-                    "AccessExclusiveLock" | "ShareRowExclusiveLock" | "ExclusiveLock"
-                )
-        })
-    }
-
-    fn advice(&self, waiting_ddl: Option<&Self>) -> Advice {
-        let advise = |action, pid, reason: String| Advice { action, pid, reason };
-        match (self.kind, self.situation) {
-            (NodeKind::Deadlock, _) => {
-                advise(AdvisedAction::Wait, None, "the server cancels one of them within deadlock_timeout".into())
-            }
-            (NodeKind::Prepared, _) => {
-                let gid = self.gid.as_deref().unwrap_or_default().replace('\'', "''");
-                let database = self.database.as_deref().unwrap_or("its database");
-                advise(AdvisedAction::RollbackPrepared, None, format!("ROLLBACK PREPARED '{gid}'; in database {database}"))
-            }
-            (NodeKind::Unknown, _) | (_, RootSituation::Unknown) => {
-                advise(AdvisedAction::None, self.pid, "the holder is not visible to this role".into())
-            }
-            (NodeKind::Session, RootSituation::IdleInTransaction) => advise(
-                AdvisedAction::Terminate,
-                self.pid,
-                format!(
-                    "terminate {} frees {} now, {} behind; its open transaction rolls back",
-                    self.pid_text(),
-                    self.frees_now,
-                    self.behind
-                ),
-            ),
-            (NodeKind::Session, RootSituation::Active) => match waiting_ddl {
-                Some(ddl) => advise(
-                    AdvisedAction::Cancel,
-                    ddl.pid,
-                    format!("cancel {} frees {} now; its DDL fails, {} stays", ddl.pid_text(), ddl.frees_now, self.pid_text()),
-                ),
-                None => advise(
-                    AdvisedAction::Cancel,
-                    self.pid,
-                    format!("cancel {} first; terminate it if the transaction stays open", self.pid_text()),
-                ),
-            },
-            (NodeKind::Session, RootSituation::Idle) => advise(
-                AdvisedAction::Terminate,
-                self.pid,
-                format!("terminate {}; it may hold a leader lock or a migration lock", self.pid_text()),
-            ),
-            (NodeKind::Session, RootSituation::SyncRep) => advise(
-                AdvisedAction::None,
-                self.pid,
-                "it has committed and waits for a standby: restore the standby or change synchronous_standby_names".into(),
-            ),
-            (NodeKind::Session, RootSituation::Autovacuum) => {
-                advise(AdvisedAction::Wait, self.pid, "autovacuum yields to a waiting lock by itself".into())
-            }
-            (NodeKind::Session, RootSituation::AutovacuumWraparound) => {
-                advise(AdvisedAction::Wait, self.pid, "autovacuum to prevent wraparound does not yield: let it finish".into())
-            }
-            (NodeKind::Session, RootSituation::Background) => {
-                advise(AdvisedAction::None, self.pid, "a process of the server itself: it must not be ended".into())
-            }
-        }
-    }
-
-    fn pid_text(&self) -> String {
-        self.pid.map_or_else(|| "it".into(), |pid| pid.to_string())
     }
 }
 
@@ -360,6 +289,7 @@ pub fn describe(tag: &LockTag, names: &Names) -> String {
         ("transactionid", Some(xid), _) => format!("tx {xid}"),
         ("virtualxid", _, Some(vxid)) => format!("virtual tx {vxid}"),
         ("advisory", ..) => format!("advisory {}", advisory_key(tag)),
+        (SAFE_SNAPSHOT, ..) => "the serializable transactions beside it".into(),
         (other, ..) => {
             format!("{other} {}/{}", tag.classid.unwrap_or_default(), tag.objid.unwrap_or_default())
         }

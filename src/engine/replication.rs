@@ -292,7 +292,7 @@ mod tests {
             }),
             names: Arc::new(Names::default()),
             sessions: Reading::Fresh(Vec::new()),
-            locks: Reading::Fresh(Vec::new()),
+            locks: Reading::Fresh(std::sync::Arc::default()),
             prepared: Reading::Fresh(Vec::new()),
             databases: Reading::Fresh(Vec::new()),
             statements: Reading::<Arc<Statements>>::Unavailable(nothing),

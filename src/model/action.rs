@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::Reason;
 use super::postgres::{Lock, Names, SessionId, State};
 
 /// One thing to do to one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Cancel the statement that began at `query_start`.
     Cancel {
@@ -30,6 +31,36 @@ pub enum Action {
         /// The session.
         session: SessionId,
     },
+    /// Terminate the session if it is still what it was chosen for.
+    TerminateIf {
+        /// The session.
+        session: SessionId,
+        /// What it was chosen for.
+        still: Still,
+    },
+}
+
+/// What a session was chosen for by a rule: the server looks again in the statement that acts, so that one which
+/// became busy since is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Still {
+    /// Idle without a break since this moment.
+    Idle {
+        /// When its state last changed.
+        state_change: Option<Timestamp>,
+    },
+    /// Idle in the same transaction since this moment.
+    IdleInTransaction {
+        /// When its state last changed.
+        state_change: Option<Timestamp>,
+    },
+    /// Running the statement that began at this moment.
+    Active {
+        /// When its statement began.
+        query_start: Option<Timestamp>,
+    },
+    /// Of this application.
+    Application(Arc<str>),
 }
 
 impl Action {
@@ -38,7 +69,8 @@ impl Action {
         match self {
             Self::Cancel { session, .. }
             | Self::Terminate { session, .. }
-            | Self::TerminateAny { session } => *session,
+            | Self::TerminateAny { session }
+            | Self::TerminateIf { session, .. } => *session,
         }
     }
 
@@ -81,6 +113,8 @@ pub struct Seen {
 pub struct Outcome {
     /// What was done.
     pub action: Action,
+    /// The statement that was sent, its arguments filled in.
+    pub sql: String,
     /// What the server answered, or why there was no answer.
     pub reply: Result<ActionReply, Reason>,
     /// When the effect was seen, seconds after the signal; `None` when it was not seen in time.
@@ -98,4 +132,76 @@ pub struct Holdings {
     pub locks: Vec<Lock>,
     /// Names of the relations among them.
     pub names: Arc<Names>,
+    /// One of those who wait for it, and whom it waits for by the server's own word (`pg_blocking_pids`, or
+    /// `pg_safe_snapshot_blocking_pids`); absent when nobody was asked about.
+    pub waiter: Option<(i32, Vec<i32>)>,
+}
+
+/// What is kept of an action: who did what to whom, and what came of it. Times are of the client's clock, and no text
+/// of a statement of others is in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Tells the records of one run apart.
+    pub id: u64,
+    /// When it was ordered.
+    pub at: Timestamp,
+    /// Who ordered it.
+    pub by: Operator,
+    /// The server.
+    pub target: String,
+    /// `cancel` or `terminate`.
+    pub action: &'static str,
+    /// Whom it meant.
+    pub session: Whom,
+    /// The statement that was sent, its arguments filled in; empty until it is known.
+    pub sql: String,
+    /// How the server was before.
+    pub before: Counts,
+    /// What came of it, in a sentence; absent until it is known.
+    pub outcome: Option<String>,
+    /// How the server was in the first sample after it; absent until there is one.
+    pub after: Option<Counts>,
+}
+
+/// The person at the keyboard.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Operator {
+    /// The account on this machine.
+    pub os_user: String,
+    /// Where they came from, by `SSH_CONNECTION`; absent on the machine itself.
+    pub from: Option<String>,
+    /// Name of this machine.
+    pub host: String,
+}
+
+/// A session in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Whom {
+    /// Process id.
+    pub pid: i32,
+    /// Start of its session.
+    pub backend_start: Option<Timestamp>,
+    /// Its role.
+    pub user: String,
+    /// Its database.
+    pub database: String,
+    /// `application_name`.
+    pub application: String,
+    /// Where it came from.
+    pub client: String,
+    /// Its state when it was ordered.
+    pub state: &'static str,
+}
+
+/// Figures of the server around an action.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Client connections.
+    pub connections: Option<usize>,
+    /// Active sessions.
+    pub active: Option<usize>,
+    /// Sessions that wait for a lock.
+    pub blocked: Option<usize>,
+    /// Sessions behind the one that is meant.
+    pub behind: Option<usize>,
 }

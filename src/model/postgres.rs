@@ -3,7 +3,7 @@
 //! Field names and meanings are those of the functions behind the statistics views (manual, "The Cumulative
 //! Statistics System"). It must not know how the server is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub struct Sample {
     /// The backends, ours included.
     pub sessions: Reading<Vec<Session>>,
     /// The lock table; empty while no session waits for a lock.
-    pub locks: Reading<Vec<Lock>>,
+    pub locks: Reading<Arc<LockTable>>,
     /// Transactions prepared for two-phase commit.
     pub prepared: Reading<Vec<Prepared>>,
     /// Cumulative counters, one entry per database.
@@ -89,6 +89,8 @@ pub struct Rights {
 pub struct Names {
     /// `pg_roles`: oid to rolname.
     pub roles: BTreeMap<Oid, Arc<str>>,
+    /// Roles that are superusers, which only a superuser may signal.
+    pub superusers: BTreeSet<Oid>,
     /// `pg_database`: oid to datname.
     pub databases: BTreeMap<Oid, Arc<str>>,
     /// `pg_class` of the connected database, only relations that were asked for.
@@ -187,6 +189,11 @@ impl Session {
     pub fn waits_for_lock(&self) -> bool {
         self.wait_event_type.as_deref() == Some("Lock")
     }
+
+    /// Whether it waits for other sessions: for a lock, or for a safe snapshot, which is no lock.
+    pub fn waits_for_sessions(&self) -> bool {
+        self.waits_for_lock() || self.wait_event.as_deref() == Some("SafeSnapshot")
+    }
 }
 
 /// `state` of a backend.
@@ -244,6 +251,24 @@ impl State {
     }
 }
 
+/// What the lock manager knew at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockTable {
+    /// Rows of `pg_lock_status()`, less those that can block nobody.
+    pub rows: Vec<Lock>,
+    /// Sessions that wait for a safe snapshot, which the lock table does not show.
+    pub safe_snapshot_waits: Vec<SafeSnapshotWait>,
+}
+
+/// A session of `SERIALIZABLE READ ONLY DEFERRABLE` that waits until the transactions beside it have ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SafeSnapshotWait {
+    /// The waiting process.
+    pub pid: i32,
+    /// `pg_safe_snapshot_blocking_pids` of it.
+    pub blocked_by: Vec<i32>,
+}
+
 /// One row of `pg_lock_status()`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
@@ -262,7 +287,7 @@ pub struct Lock {
 }
 
 /// The ten columns that together name a lockable object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LockTag {
     /// `relation`, `tuple`, `transactionid`, `virtualxid`, `advisory` and so on.
     pub locktype: Arc<str>,

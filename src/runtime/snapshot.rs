@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Prints a report over `ticks` samples. Without a sample from any target the report is printed too, the reason
 /// goes to standard error, and the exit code is 3.
 pub fn snapshot(config: ReportConfig, format: SnapshotFormat, ticks: u32) -> Result<ExitCode, Failure> {
-    logging::start(config.log.as_deref())?;
+    drop(logging::start(config.log.as_deref())?);
     for warning in &config.targets.warnings {
         logging::warn(warning);
     }

@@ -4,6 +4,7 @@
 //! tick; *locks* reads the lock table and the names, which may be slow in an incident; *control* cancels and
 //! terminates, and nothing else, so that a kill never waits behind a slow reading. Each opens again by itself.
 
+mod act;
 mod batch;
 mod control;
 mod error;
@@ -96,27 +97,46 @@ impl Handle {
         order: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> control::Order,
     ) -> Result<T, Reason> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let busy = || Reason::new("the control connection is still busy with an earlier order");
-        self.control.try_send(order(sender)).map_err(|_| busy())?;
         let limit = 2 * link::STATEMENT_LIMIT;
-        let answer = tokio::time::timeout(limit, receiver).await;
-        answer
-            .map_err(|_| {
-                Reason::new(format!("no answer on the control connection within {}s", limit.as_secs()))
-            })?
-            .map_err(|_| Reason::new("the control connection was closed"))
+        let answered = async {
+            self.control.send(order(sender)).await.ok()?;
+            receiver.await.ok()
+        };
+        let no_answer =
+            || Reason::new(format!("no answer on the control connection within {}s", limit.as_secs()));
+        tokio::time::timeout(limit, answered)
+            .await
+            .map_err(|_| no_answer())?
+            .ok_or_else(|| Reason::new("the control connection was closed"))
     }
 
-    /// All locks of one process, read once on the locks connection.
-    pub async fn holdings(&self, pid: i32) -> Result<Holdings, Reason> {
+    /// All locks of one process, and whom `waiter` waits for by the server's own word, read once on the locks
+    /// connection.
+    pub async fn holdings(&self, pid: i32, waiter: Option<i32>) -> Result<Holdings, Reason> {
+        self.want(|reply| locks::Want::Holdings(pid, waiter, reply)).await
+    }
+
+    /// The processes that hold an advisory lock, read once on the locks connection.
+    pub async fn advisory_holders(&self) -> Result<Vec<i32>, Reason> {
+        self.want(locks::Want::AdvisoryHolders).await
+    }
+
+    async fn want<T>(
+        &self,
+        want: impl FnOnce(tokio::sync::oneshot::Sender<Result<T, Reason>>) -> locks::Want,
+    ) -> Result<T, Reason> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        let busy = || Reason::new("the locks connection is busy");
-        self.locks.try_send(locks::Want::Holdings(pid, sender)).map_err(|_| busy())?;
+        self.locks.try_send(want(sender)).map_err(|_| Reason::new("the locks connection is busy"))?;
         tokio::time::timeout(link::STATEMENT_LIMIT, receiver)
             .await
             .map_err(|_| Reason::new("the lock manager is busy"))?
             .map_err(|_| Reason::new("the locks connection was closed"))?
     }
+}
+
+/// The statement of an action as it is sent, its arguments filled in: for the record.
+pub fn statement(action: &Action) -> String {
+    act::told(action)
 }
 
 /// Process ids of our backends, by place: sampler, locks, control.

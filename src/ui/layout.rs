@@ -109,10 +109,11 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
             let (activity, statements) = split(left, body.height * 3 / 5);
             let (locks, rest) = split(right, body.height - 21);
             let (replication, cache) = split(rest, 11);
+            let lower = if focus == Pane::Events { focus } else { Pane::Statements };
             let panes = vec![
                 (Pane::Activity, activity),
                 (Pane::Locks, locks),
-                (Pane::Statements, statements),
+                (lower, statements),
                 (Pane::Replication, replication),
                 (Pane::Cache, cache),
             ];
@@ -123,8 +124,11 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
             let left = Rect { width: lower.width / 2, ..lower };
             let right = Rect { x: left.right() + 1, width: lower.width - left.width - 1, ..lower };
             // A pane that has no place of its own takes that of the statements while it is looked at.
-            let third =
-                if matches!(focus, Pane::Replication | Pane::Cache) { focus } else { Pane::Statements };
+            let third = if matches!(focus, Pane::Replication | Pane::Cache | Pane::Events) {
+                focus
+            } else {
+                Pane::Statements
+            };
             (
                 vec![(Pane::Activity, activity), (Pane::Locks, left), (third, right)],
                 Some((left.right(), lower.y, lower.bottom())),
@@ -150,8 +154,8 @@ impl Layout {
     pub fn viewport(&self) -> Viewport {
         let rows = |(pane, area): &(Pane, Rect)| {
             let taken = match pane {
-                Pane::Activity | Pane::Statements => 2,
-                Pane::Locks => 3,
+                Pane::Activity | Pane::Statements | Pane::Events => 2,
+                Pane::Locks => 2 + super::panes::locks::advice_rows(area.height.saturating_sub(1)),
                 Pane::Replication | Pane::Cache => 1,
             };
             (*pane, usize::from(area.height.saturating_sub(taken)))

@@ -9,7 +9,7 @@ use crate::app::{App, COMMANDS, Confirm, Detail, Group, Role, Span};
 use crate::text;
 
 /// Clears the middle of the screen, draws a frame with a title, and returns the room inside.
-fn window(
+pub(super) fn window(
     canvas: &mut Canvas<'_>,
     layout: &Layout,
     columns: u16,

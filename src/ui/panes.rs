@@ -1,8 +1,9 @@
-//! The five panes, each a title line and a body.
+//! The panes, each a title line and a body.
 
 mod activity;
 mod cache;
-mod locks;
+mod events;
+pub(super) mod locks;
 mod replication;
 mod statements;
 
@@ -23,6 +24,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
         Pane::Statements => statements::title(app),
         Pane::Replication => replication::title(app),
         Pane::Cache => String::new(),
+        Pane::Events => events::title(app),
     };
     let alone = !layout.tabs.is_empty();
     let focused = app.focus == pane && app.finding.is_none();
@@ -31,6 +33,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
     let body = below(area, 1);
     match pane {
         Pane::Cache => cache::draw(canvas, body, app),
+        Pane::Events => events::draw(canvas, body, app),
         Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication => {
             let Some(tick) = app.pg() else {
                 nothing_yet(canvas, body, app);
@@ -40,7 +43,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
                 Pane::Activity => activity::draw(canvas, body, app, tick),
                 Pane::Locks => locks::draw(canvas, body, app, tick),
                 Pane::Statements => statements::draw(canvas, body, app, tick),
-                Pane::Replication | Pane::Cache => replication::draw(canvas, body, tick),
+                Pane::Replication | Pane::Cache | Pane::Events => replication::draw(canvas, body, tick),
             }
             if app.pg_observer().is_some_and(|observer| observer.outage().is_some()) {
                 canvas.tint(body, Role::Dim);
@@ -63,7 +66,7 @@ fn title_line(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, title: &str, focu
 
 /// Old data carry their age.
 fn stale_note(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App) {
-    let observer = if pane == Pane::Cache { None } else { app.pg_observer() };
+    let observer = if matches!(pane, Pane::Cache | Pane::Events) { None } else { app.pg_observer() };
     let Some((observer, tick)) = observer.and_then(|observer| Some((observer, observer.tick()?))) else {
         return;
     };
@@ -99,9 +102,9 @@ fn nothing_yet(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
 
 /// Why a part cannot be read, and what to do.
 fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
-    let used = wrapped(canvas, area, Role::Warning, &reason.text);
+    let used = wrapped(canvas, area, INDENT, Role::Warning, &reason.text);
     if let Some(hint) = &reason.hint {
-        let used = used + wrapped(canvas, below(area, used), Role::Text, hint);
+        let used = used + wrapped(canvas, below(area, used), INDENT, Role::Text, hint);
         let copy = app.options.keymap.hint("copy");
         if hint.contains(';') && !copy.is_empty() {
             canvas.spans(
@@ -116,9 +119,13 @@ fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
     }
 }
 
+/// Columns that a paragraph stands in from the left.
+const INDENT: u16 = 2;
+
 /// Writes a longer text over as many lines as it needs and returns their number.
-fn wrapped(canvas: &mut Canvas<'_>, area: Rect, role: Role, raw: &str) -> u16 {
-    let width = usize::from(area.width.saturating_sub(3)).max(1);
+fn wrapped(canvas: &mut Canvas<'_>, area: Rect, indent: u16, role: Role, raw: &str) -> u16 {
+    let area = Rect { x: area.x + indent, width: area.width.saturating_sub(indent), ..area };
+    let width = usize::from(area.width).max(1);
     let clean = text::line(raw);
     let mut lines: Vec<String> = vec![String::new()];
     for word in clean.split(' ') {
@@ -138,7 +145,7 @@ fn wrapped(canvas: &mut Canvas<'_>, area: Rect, role: Role, raw: &str) -> u16 {
     let mut used = 0;
     for line in lines {
         if used < area.height {
-            canvas.spans(row(area, used), &[Span::text("  "), Span::new(role, line)]);
+            canvas.text(row(area, used), role, &line);
             used += 1;
         }
     }

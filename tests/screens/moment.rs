@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbtriage::app::{App, Columns, Keymap, Msg, Options};
+use dbtriage::app::{App, Columns, Keymap, Limits, Msg, Options};
 use dbtriage::engine::{Baseline, Observer, Thresholds};
+use dbtriage::model::action::Operator;
 use dbtriage::model::postgres::{
-    DatabaseCounters, Lock, LockTag, Names, Rights, Sample as PgSample, Server, Session, SessionId, Slot,
-    State, Statement, StatementKey, Statements, Wal, WalSender,
+    DatabaseCounters, Lock, LockTable, LockTag, Names, Rights, Sample as PgSample, Server, Session,
+    SessionId, Slot, State, Statement, StatementKey, Statements, Wal, WalSender,
 };
 use dbtriage::model::redis::Sample as RedisSample;
 use dbtriage::model::{Body, Kind, Reading, Sample, Target, TargetId};
@@ -173,6 +174,7 @@ pub(crate) fn statement(queryid: i64, calls: i64, total_exec_ms: f64) -> Stateme
 pub(crate) fn names() -> Names {
     let named = |list: &[(u32, &str)]| list.iter().map(|(oid, name)| (*oid, Arc::from(*name))).collect();
     Names {
+        superusers: std::collections::BTreeSet::new(),
         roles: named(&[(10, "reports"), (11, "oncall")]),
         databases: named(&[(5, "reports"), (6, "shop")]),
         relations: named(&[(100, "reports")]),
@@ -245,7 +247,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
         }),
         names: Arc::new(names()),
         sessions: Reading::Fresh(sessions),
-        locks: Reading::Fresh(locks),
+        locks: Reading::Fresh(Arc::new(LockTable { rows: locks, safe_snapshot_waits: Vec::new() })),
         prepared: Reading::Fresh(Vec::new()),
         databases: Reading::Fresh(vec![database]),
         statements: Reading::Fresh(Arc::new(statements)),
@@ -317,6 +319,8 @@ pub(crate) fn empty_app(read_only: bool) -> App {
         columns: Columns::default(),
         read_only,
         interval: Duration::from_secs(1),
+        limits: Limits::default(),
+        operator: Operator { os_user: "alice".into(), from: Some("10.0.3.4".into()), host: "bastion".into() },
     };
     App::new(observers.into(), options, start())
 }

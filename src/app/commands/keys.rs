@@ -2,7 +2,8 @@
 
 use super::super::confirm::{Answer, Confirm};
 use super::super::list::ListState;
-use super::super::{App, Effect, Overlay};
+use super::super::many::{Many, ManyAnswer, whom};
+use super::super::{App, Effect, Overlay, Phase, Rule, RuleMenu};
 use super::{changed, filter_text, with_list};
 use crate::app::Pane;
 use crate::engine::{Observer, Severity, Tick};
@@ -15,6 +16,8 @@ pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
     }
     match app.overlay.take() {
         Some(Overlay::Confirm(confirm)) => return answer(app, confirm, chord),
+        Some(Overlay::Many(many)) => return answer_many(app, many, chord),
+        Some(Overlay::Rules(menu)) => return choose_rule(app, menu, chord),
         Some(Overlay::Help(offset)) => {
             return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
         }
@@ -53,6 +56,8 @@ pub(in crate::app) fn paste(app: &mut App, text: &str) {
         filter_typed(app);
     } else if let Some(Overlay::Confirm(confirm)) = &mut app.overlay {
         confirm.disturb(app.now);
+    } else if let Some(Overlay::Many(many)) = &mut app.overlay {
+        many.disturb(app.now);
     }
 }
 
@@ -87,14 +92,47 @@ fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect>
         }
         Answer::No => Vec::new(),
         Answer::Yes(action) => {
+            let sent = confirm.sent();
             let tick = app.observer(Some(confirm.target)).and_then(Observer::tick).and_then(Tick::postgres);
-            let forest = tick.and_then(|tick| tick.forest.value());
-            let behind = forest.map(|forest| forest.pids_behind(action.session().pid)).unwrap_or_default();
-            app.pending.asked(&confirm, action, behind);
-            app.say(Severity::Notice, format!("{} …", confirm.sent()));
-            vec![Effect::Act(confirm.target, action)]
+            let whom = tick.map(|tick| whom(&confirm.session, tick)).unwrap_or_default();
+            let order = app.order(confirm.target, action, whom, confirm.session.xact_start, false);
+            app.say(Severity::Notice, format!("{sent} …"));
+            vec![order]
         }
     }
+}
+
+fn answer_many(app: &mut App, mut many: Box<Many>, chord: Chord) -> Vec<Effect> {
+    let page = isize::try_from(app.viewport.overlay_rows).unwrap_or(10).max(1);
+    match many.answer(chord, app.now, page) {
+        ManyAnswer::Stay => app.overlay = Some(Overlay::Many(many)),
+        ManyAnswer::Close if matches!(many.phase, Phase::Over { .. }) => {
+            // What was acted on is done with; what was not stays marked.
+            app.marks
+                .forget(many.entries.iter().filter(|entry| entry.result.is_some()).map(|it| it.session.id));
+            app.refresh();
+        }
+        ManyAnswer::Close => {}
+    }
+    Vec::new()
+}
+
+fn choose_rule(app: &mut App, menu: RuleMenu, chord: Chord) -> Vec<Effect> {
+    let typed = chord.character().and_then(|c| c.to_digit(10)).and_then(|digit| usize::try_from(digit).ok());
+    let numbered = typed.and_then(|number| Rule::READY_MADE.get(number.checked_sub(1)?)).copied();
+    let chosen = if chord.key == Key::Enter { menu.rule() } else { numbered };
+    if let Some(rule) = chosen {
+        super::marking::mark_by(app, rule);
+        return Vec::new();
+    }
+    let step = match app.options.keymap.command(chord).map(|command| command.name) {
+        Some("up") => -1,
+        Some("down") => 1,
+        Some("back" | "quit" | "mark-by") => return Vec::new(),
+        Some(_) | None => 0,
+    };
+    app.overlay = Some(Overlay::Rules(menu.step(step)));
+    Vec::new()
 }
 
 fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {

@@ -18,6 +18,7 @@ pub(super) fn sort_disabled(app: &App) -> Option<String> {
         Pane::Activity if app.activity.group_by.is_some() => Some("groups are sorted by size".into()),
         Pane::Activity | Pane::Statements => None,
         Pane::Locks => Some("the forest is ranked by who blocks most".into()),
+        Pane::Events => Some("events stand in their order".into()),
         Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
     }
 }
@@ -39,9 +40,23 @@ pub(super) fn terminate_disabled(app: &App) -> Option<String> {
     action_disabled(app)
 }
 
+pub(super) fn only_sessions(app: &App) -> Option<String> {
+    (!matches!(app.focus, Pane::Activity | Pane::Locks)).then(|| "only in Activity (1) and Locks (2)".into())
+}
+
+pub(super) fn nothing_to_mark(app: &App) -> Option<String> {
+    only_sessions(app).or_else(|| {
+        super::marking::meant(app).is_empty().then(|| "no session that is there is selected".into())
+    })
+}
+
+pub(super) fn nothing_marked(app: &App) -> Option<String> {
+    app.marks.is_empty().then(|| "nothing is marked".into())
+}
+
 pub(super) fn cancel_disabled(app: &App) -> Option<String> {
     action_disabled(app).or_else(|| {
-        let session = selected_session(app)?;
+        let session = selected_session(app).filter(|_| app.marks.is_empty())?;
         let pid = session.id.pid;
         let instead = "K terminates it";
         match session.state {
@@ -68,6 +83,9 @@ pub(super) fn action_disabled(app: &App) -> Option<String> {
     let Some(tick) = app.pg() else { return Some("no sample yet".into()) };
     if observer.outage().is_some() {
         return Some("the server gives no data now: what is shown may be gone".into());
+    }
+    if !app.marks.is_empty() {
+        return None;
     }
     let Some(session) = selected_session(app) else {
         return Some("select a session in Activity (1) or Locks (2)".into());

@@ -29,10 +29,30 @@ pub fn strength(mode: &str) -> usize {
 }
 
 impl Modes {
+    /// How many modes there are.
+    pub(super) const COUNT: usize = NAMES.len();
+
     /// The one mode of this name; an unknown name conflicts with nothing.
     pub(super) fn named(name: &str) -> Self {
-        let known = NAMES.iter().zip(CONFLICTS).enumerate().find(|(_, (known, _))| **known == name);
-        known.map_or_else(Self::default, |(place, (_, conflicts))| Self { bits: 1 << place, conflicts })
+        let known = NAMES.iter().position(|known| *known == name);
+        known.map_or_else(Self::default, Self::at)
+    }
+
+    /// The mode at a place among the eight, weakest first.
+    pub(super) fn at(place: usize) -> Self {
+        CONFLICTS
+            .get(place)
+            .map_or_else(Self::default, |conflicts| Self { bits: 1 << place, conflicts: *conflicts })
+    }
+
+    /// The places of these modes among the eight.
+    pub(super) fn places(self) -> impl Iterator<Item = usize> {
+        (0..NAMES.len()).filter(move |place| self.bits & (1 << place) != 0)
+    }
+
+    /// The places of all modes that conflict with any of these.
+    pub(super) fn conflicting_places(self) -> impl Iterator<Item = usize> {
+        (0..NAMES.len()).filter(move |place| self.conflicts & (1 << place) != 0)
     }
 
     pub(super) const fn is_empty(self) -> bool {

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Context;
 use super::conflict::Modes;
 use super::queue::{Object, PartyId, Waiter};
-use crate::model::postgres::{Lock, LockTag, Session};
+use super::{Context, SAFE_SNAPSHOT};
+use crate::model::postgres::{Lock, LockTable, LockTag, SafeSnapshotWait, Session};
 
 /// Who can hold or wait for locks as one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Party {
     /// A backend and its parallel workers, which never block each other; the leader's process.
     Session(i32),
@@ -28,6 +28,10 @@ pub(super) struct Graph {
     pub(super) waits: BTreeMap<i32, (usize, usize)>,
     /// The modes that are waited for, word for word.
     pub(super) wanted_modes: BTreeMap<i32, String>,
+    /// The party of each process that holds or waits.
+    pub(super) party_of: HashMap<i32, PartyId>,
+    /// For each party, its waiting processes.
+    pub(super) waiting_of: Vec<Vec<i32>>,
     /// For each party, the objects it holds or waits for.
     objects_of: Vec<Vec<usize>>,
     /// Place of each process in the context's list of sessions.
@@ -36,8 +40,11 @@ pub(super) struct Graph {
 
 impl Graph {
     /// Reads the lock table.
-    pub(super) fn build(rows: &[Lock], context: &Context<'_>) -> Self {
-        let mut graph = Self::default();
+    pub(super) fn build(table: &LockTable, context: &Context<'_>) -> Self {
+        let rows = &table.rows;
+        let sessions = context.sessions.iter().enumerate();
+        let sessions = sessions.map(|(place, session)| (session.id.pid, place)).collect();
+        let mut graph = Self { sessions, ..Self::default() };
         let mut places: HashMap<&LockTag, usize> = HashMap::new();
         let waits = |row: &&Lock| !row.granted && row.pid.is_some_and(|pid| !context.own_pids.contains(&pid));
         for row in rows.iter().filter(waits) {
@@ -62,23 +69,60 @@ impl Graph {
                 Some(pid) if graph.wanted_modes.contains_key(&pid) => {}
                 Some(pid) => {
                     graph.wanted_modes.insert(pid, row.mode.to_string());
-                    object.waiters.push(Waiter { party, pid, wanted: mode, since: row.waitstart });
+                    // Before 14 nobody says when a wait began: the start of the statement is the nearest.
+                    let began = graph.sessions.get(&pid).and_then(|place| context.sessions.get(*place));
+                    let began =
+                        began.filter(|_| !context.queue_is_exact).and_then(|session| session.query_start);
+                    let since = row.waitstart.or(began);
+                    object.waiters.push(Waiter { party, pid, wanted: mode, since, is_first_of_party: true });
                 }
             }
         }
+        for wait in &table.safe_snapshot_waits {
+            graph.add_safe_snapshot(wait, &mut parties, context);
+        }
         graph.parties = parties.list;
-        graph.sessions =
-            context.sessions.iter().enumerate().map(|(place, session)| (session.id.pid, place)).collect();
+        graph.party_of = parties.of_pid;
         graph.index();
         graph
     }
 
+    /// A wait for a safe snapshot ends when every transaction it waits for has ended: as if each of them held
+    /// something that the waiter wants for itself.
+    fn add_safe_snapshot(
+        &mut self,
+        wait: &SafeSnapshotWait,
+        parties: &mut Parties<'_>,
+        context: &Context<'_>,
+    ) {
+        let is_own = |pid: &i32| context.own_pids.contains(pid);
+        if wait.blocked_by.is_empty() || is_own(&wait.pid) || self.wanted_modes.contains_key(&wait.pid) {
+            return;
+        }
+        let all = Modes::named("AccessExclusiveLock");
+        let mut object = Object::default();
+        let blockers = wait.blocked_by.iter().filter(|pid| !is_own(pid) && **pid != wait.pid);
+        for pid in blockers {
+            object.add_holder(parties.of_process(*pid), all);
+        }
+        let since = self.session(wait.pid, context).and_then(|session| session.query_start);
+        let party = parties.of_process(wait.pid);
+        let pid = wait.pid;
+        object.waiters.push(Waiter { party, pid, wanted: all, since, is_first_of_party: true });
+        self.wanted_modes.insert(wait.pid, "SafeSnapshot".into());
+        self.objects.push((LockTag { locktype: SAFE_SNAPSHOT.into(), ..LockTag::default() }, object));
+    }
+
     fn index(&mut self) {
         self.objects_of = vec![Vec::new(); self.parties.len()];
+        self.waiting_of = vec![Vec::new(); self.parties.len()];
         for (place, (_, object)) in self.objects.iter_mut().enumerate() {
             object.put_in_order();
             for (position, waiter) in object.waiters.iter().enumerate() {
                 self.waits.insert(waiter.pid, (place, position));
+                if let Some(pids) = self.waiting_of.get_mut(waiter.party) {
+                    pids.push(waiter.pid);
+                }
             }
             let involved = object
                 .holders
@@ -105,14 +149,29 @@ impl Graph {
         found
     }
 
-    /// Fewer of the same, from which all of them can be reached.
+    /// The waiting processes of a process's parallel group, itself included: a session waits where one of them waits.
+    pub(super) fn waiting_beside(&self, pid: i32) -> &[i32] {
+        let group = self.party_of.get(&pid).and_then(|party| self.waiting_of.get(*party));
+        group.map_or(&[], Vec::as_slice)
+    }
+
+    /// Fewer of the same, from which all of them can be reached; one may occur twice.
     pub(super) fn nearest_blockers(&self, pid: i32) -> Vec<PartyId> {
         let Some((object, position)) = self.waiting(pid) else { return Vec::new() };
         let mut found: Vec<PartyId> = object.hard_blockers(position).collect();
         found.extend(object.nearest_soft_blockers(position));
-        found.sort_unstable();
-        found.dedup();
         found
+    }
+
+    /// The same for a party: with each of its processes that waits.
+    pub(super) fn blockers_of(&self, party: PartyId) -> Vec<PartyId> {
+        let waiting = self.waiting_of.get(party).into_iter().flatten();
+        waiting.flat_map(|pid| self.nearest_blockers(*pid)).collect()
+    }
+
+    /// Whether a party waits for nothing.
+    pub(super) fn is_idle(&self, party: PartyId) -> bool {
+        self.waiting_of.get(party).is_none_or(Vec::is_empty)
     }
 
     /// The queue that a process stands in, and its place.
@@ -139,27 +198,41 @@ impl Graph {
         }
     }
 
-    /// Sessions that would be granted their lock at once if these parties went.
+    /// Sessions that would be granted their lock at once, and could go on, if these parties went. Whoever comes
+    /// first for a row is granted its tuple lock and then waits for the transaction that holds the row, as the one
+    /// before did (`heap_acquire_tuplock` in PostgreSQL's heapam.c): that is no way on while this transaction lasts.
     pub(super) fn frees(&self, parties: &[PartyId]) -> usize {
-        self.objects_of(parties).map(|object| object.granted_without(parties)).sum()
+        self.objects_of(parties)
+            .filter(|(tag, _)| &*tag.locktype != "tuple" || !self.wait_for_others(parties))
+            .map(|(_, object)| object.granted_without(parties))
+            .sum()
+    }
+
+    /// Whether one of these parties waits for a holder who is not among them.
+    fn wait_for_others(&self, parties: &[PartyId]) -> bool {
+        let waiting = parties.iter().filter_map(|party| self.waiting_of.get(*party)).flatten();
+        waiting
+            .filter_map(|pid| self.waiting(*pid))
+            .any(|(object, place)| object.hard_blockers(place).any(|holder| !parties.contains(&holder)))
     }
 
     /// Other sessions that wait for these parties directly.
     pub(super) fn directly_behind(&self, parties: &[PartyId]) -> usize {
-        self.objects_of(parties).map(|object| object.directly_behind(parties)).sum()
+        self.objects_of(parties).map(|(_, object)| object.directly_behind(parties)).sum()
     }
 
-    fn objects_of(&self, parties: &[PartyId]) -> impl Iterator<Item = &Object> {
+    fn objects_of(&self, parties: &[PartyId]) -> impl Iterator<Item = &(LockTag, Object)> {
         let places: BTreeSet<usize> =
             parties.iter().filter_map(|party| self.objects_of.get(*party)).flatten().copied().collect();
-        places.into_iter().filter_map(|place| self.objects.get(place)).map(|(_, object)| object)
+        places.into_iter().filter_map(|place| self.objects.get(place))
     }
 }
 
 /// Gives parties their places.
 struct Parties<'a> {
     list: Vec<Party>,
-    places: BTreeMap<Party, PartyId>,
+    places: HashMap<Party, PartyId>,
+    of_pid: HashMap<i32, PartyId>,
     leaders: HashMap<i32, i32>,
     /// Which prepared transaction a holder without process is, by its virtual transaction.
     prepared: HashMap<&'a str, usize>,
@@ -167,11 +240,14 @@ struct Parties<'a> {
 
 impl<'a> Parties<'a> {
     fn new(rows: &'a [Lock], context: &Context<'_>) -> Self {
-        let leaders = context
+        let named: HashMap<i32, i32> = context
             .sessions
             .iter()
             .filter_map(|session| Some((session.id.pid, session.leader_pid?)))
             .collect();
+        // A leader has no leader; rows that say otherwise must not split one process into two parties.
+        let leaders =
+            named.iter().filter(|(_, leader)| !named.contains_key(leader)).map(|(a, b)| (*a, *b)).collect();
         // A prepared transaction keeps its old virtual transaction until the server restarts, so the number of
         // the transaction it holds is what tells which one it is.
         let prepared = rows
@@ -183,17 +259,29 @@ impl<'a> Parties<'a> {
                 Some((&*row.virtualtransaction, place))
             })
             .collect();
-        Self { list: Vec::new(), places: BTreeMap::new(), leaders, prepared }
+        Self { list: Vec::new(), places: HashMap::new(), of_pid: HashMap::new(), leaders, prepared }
     }
 
     fn of(&mut self, row: &Lock) -> PartyId {
-        let party = match row.pid {
-            Some(pid) => Party::Session(self.leaders.get(&pid).copied().unwrap_or(pid)),
-            None => match self.prepared.get(&*row.virtualtransaction) {
-                Some(place) => Party::Prepared(*place),
-                None => Party::Unknown(row.virtualtransaction.to_string()),
-            },
-        };
+        match (row.pid, self.prepared.get(&*row.virtualtransaction)) {
+            (Some(pid), _) => self.of_process(pid),
+            (None, Some(place)) => self.place(Party::Prepared(*place)),
+            (None, None) => self.place(Party::Unknown(row.virtualtransaction.to_string())),
+        }
+    }
+
+    fn of_process(&mut self, pid: i32) -> PartyId {
+        if let Some(party) = self.of_pid.get(&pid) {
+            return *party;
+        }
+        let leader = self.leaders.get(&pid).copied().unwrap_or(pid);
+        let party = self.place(Party::Session(leader));
+        self.of_pid.insert(pid, party);
+        self.of_pid.entry(leader).or_insert(party);
+        party
+    }
+
+    fn place(&mut self, party: Party) -> PartyId {
         *self.places.entry(party.clone()).or_insert_with(|| {
             self.list.push(party);
             self.list.len() - 1

@@ -1,7 +1,7 @@
 //! From the wait graph to the forest that is shown: circles become one node, every waiter stands once, and each
-//! node knows how many wait behind it.
+//! node knows how many wait behind it. Thousands in one queue must cost no more than a few milliseconds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::graph::{Graph, Party};
 use super::queue::PartyId;
@@ -11,56 +11,39 @@ use crate::model::postgres::{Session, State};
 
 /// Builds the forest of a graph.
 pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
-    let edges = Edges::of(&graph);
-    let components = strongly_connected(&edges.blockers);
+    let edges = edges(&graph);
+    let components = strongly_connected(&edges);
     let mut nodes: Vec<Node> =
         components.members.iter().map(|members| node(members, &graph, context)).collect();
-    let reach = Reach::of(&components, &edges);
-    for (place, node) in nodes.iter_mut().enumerate() {
-        let pids = reach.pids_behind(place, &components, &edges);
-        let waits: Vec<f64> = pids.iter().filter_map(|pid| wait_seconds(*pid, &graph, context)).collect();
-        node.behind = pids.len();
+    let waits = components.waits(&graph, context);
+    // Those who hold the same thing beside each other have the same crowd behind them.
+    let mut known: HashMap<Bits, Waits> = HashMap::new();
+    for (place, (node, behind)) in nodes.iter_mut().zip(reach(&components, &edges)).enumerate() {
+        let behind = *known.entry(behind).or_insert_with_key(|behind| waits_behind(behind, &waits));
+        node.behind = behind.sessions;
+        // A parallel group may wait for several objects, and be freed of each.
+        node.frees_now = node.frees_now.min(behind.sessions);
+        node.longest_wait_seconds = behind.longest_seconds;
+        node.summed_wait_seconds = behind.summed_seconds;
         node.behind_directly =
             components.members.get(place).map_or(0, |members| graph.directly_behind(members));
-        node.longest_wait_seconds = waits.iter().copied().max_by(f64::total_cmp);
-        node.summed_wait_seconds = waits.iter().sum();
     }
-    let roots = hang_up(&mut nodes, &components, &edges, &graph);
+    let roots = hang_up(&mut nodes, &components, &graph);
     Forest {
-        blocked_sessions: graph.waits.len(),
+        blocked_sessions: graph.waiting_of.iter().filter(|pids| !pids.is_empty()).count(),
         queue_is_exact: context.queue_is_exact,
         nodes,
         roots,
+        node_of: components.of,
         graph,
     }
 }
 
-/// Who waits for whom, by party. A party waits with each of its processes that waits.
-struct Edges {
-    /// For each party: the parties it waits for.
-    blockers: Vec<Vec<PartyId>>,
-    /// For each party: its waiting processes.
-    waiting: Vec<Vec<i32>>,
-}
+/// For each party, the parties it waits for: with each of its processes that waits.
+type Edges = Vec<Vec<PartyId>>;
 
-impl Edges {
-    fn of(graph: &Graph) -> Self {
-        let mut edges = Self {
-            blockers: vec![Vec::new(); graph.parties.len()],
-            waiting: vec![Vec::new(); graph.parties.len()],
-        };
-        for pid in graph.waits.keys() {
-            let Some((object, position)) = graph.waiting(*pid) else { continue };
-            let Some(party) = object.waiters.get(position).map(|waiter| waiter.party) else { continue };
-            if let Some(list) = edges.blockers.get_mut(party) {
-                list.extend(graph.nearest_blockers(*pid));
-            }
-            if let Some(list) = edges.waiting.get_mut(party) {
-                list.push(*pid);
-            }
-        }
-        edges
-    }
+fn edges(graph: &Graph) -> Edges {
+    (0..graph.parties.len()).map(|party| graph.blockers_of(party)).collect()
 }
 
 struct Components {
@@ -129,71 +112,101 @@ fn set(list: &mut [usize], place: usize, value: usize) {
     }
 }
 
+/// A set of components, one bit each.
+type Bits = Vec<u64>;
+
 /// For each component, the set of components that wait for it, directly or through others.
-struct Reach {
-    words: usize,
-    behind: Vec<Vec<u64>>,
+fn reach(components: &Components, edges: &[Vec<PartyId>]) -> Vec<Bits> {
+    let count = components.members.len();
+    let words = count.div_ceil(64);
+    let mut behind: Vec<Bits> = vec![vec![0; words]; count];
+    for (waiter, blockers) in edges.iter().enumerate() {
+        let from = get(&components.of, waiter);
+        for to in blockers.iter().map(|blocker| get(&components.of, *blocker)).filter(|to| *to != from) {
+            if let Some(word) = behind.get_mut(to).and_then(|bits| bits.get_mut(from / 64)) {
+                *word |= 1 << (from % 64);
+            }
+        }
+    }
+    // In a crowd nearly nobody has anybody behind.
+    let mut is_empty: Vec<bool> = vec![true; count];
+    // A waiter has a higher number than what it waits for: from the top down every set is complete when used.
+    for place in (0..count).rev() {
+        let (lower, complete) = behind.split_at_mut(place + 1);
+        let Some(bits) = lower.last_mut() else { continue };
+        let waiters: Vec<usize> =
+            members(bits).filter(|waiter| !is_empty.get(*waiter).copied().unwrap_or(true)).collect();
+        for more in waiters.iter().filter_map(|waiter| complete.get(waiter.checked_sub(place + 1)?)) {
+            for (word, more) in bits.iter_mut().zip(more) {
+                *word |= more;
+            }
+        }
+        if let Some(slot) = is_empty.get_mut(place) {
+            *slot = bits.iter().all(|word| *word == 0);
+        }
+    }
+    behind
 }
 
-impl Reach {
-    fn of(components: &Components, edges: &Edges) -> Self {
-        let count = components.members.len();
-        let words = count.div_ceil(64);
-        let mut directly: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
-        for (waiter, blockers) in edges.blockers.iter().enumerate() {
-            let from = get(&components.of, waiter);
-            for to in blockers.iter().map(|blocker| get(&components.of, *blocker)).filter(|to| *to != from) {
-                if let Some(set) = directly.get_mut(to) {
-                    set.insert(from);
-                }
-            }
-        }
-        // A waiter has a higher number than what it waits for: from the top down every set is complete when used.
-        let mut behind: Vec<Vec<u64>> = vec![Vec::new(); count];
-        for place in (0..count).rev() {
-            let mut bits = vec![0_u64; words];
-            for waiter in directly.get(place).into_iter().flatten() {
-                if let Some(word) = bits.get_mut(waiter / 64) {
-                    *word |= 1 << (waiter % 64);
-                }
-                for (word, more) in bits.iter_mut().zip(behind.get(*waiter).into_iter().flatten()) {
-                    *word |= more;
-                }
-            }
-            if let Some(slot) = behind.get_mut(place) {
-                *slot = bits;
-            }
-        }
-        Self { words, behind }
-    }
-
-    fn components_behind(&self, place: usize) -> impl Iterator<Item = usize> + '_ {
-        let bits = self.behind.get(place);
-        (0..self.words * 64).filter(move |bit| {
-            bits.and_then(|bits| bits.get(bit / 64)).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+/// The components of a set.
+fn members(bits: &[u64]) -> impl Iterator<Item = usize> {
+    bits.iter().enumerate().flat_map(|(place, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            rest &= rest.checked_sub(1)?;
+            Some(place * 64 + bit as usize)
         })
-    }
+    })
+}
 
-    /// The processes that wait behind a component, directly or through others.
-    fn pids_behind(&self, place: usize, components: &Components, edges: &Edges) -> Vec<i32> {
-        let parties =
-            self.components_behind(place).filter_map(|component| components.members.get(component)).flatten();
-        parties.filter_map(|party| edges.waiting.get(*party)).flatten().copied().collect()
+/// What waits: so many sessions, for so long.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waits {
+    sessions: usize,
+    longest_seconds: Option<f64>,
+    summed_seconds: f64,
+}
+
+impl Waits {
+    fn with(self, other: Self) -> Self {
+        let longest_seconds = match (self.longest_seconds, other.longest_seconds) {
+            (Some(one), Some(two)) => Some(one.max(two)),
+            (one, two) => one.or(two),
+        };
+        Self {
+            sessions: self.sessions + other.sessions,
+            longest_seconds,
+            summed_seconds: self.summed_seconds + other.summed_seconds,
+        }
     }
 }
 
-/// Age of a wait: by the lock table where it says (14 and later), else since the statement began.
+fn waits_behind(behind: &[u64], waits: &[Waits]) -> Waits {
+    members(behind).filter_map(|place| waits.get(place)).copied().fold(Waits::default(), Waits::with)
+}
+
+impl Components {
+    /// For each component, its own waits: one for each session of it that waits, however many of its processes do.
+    fn waits(&self, graph: &Graph, context: &Context<'_>) -> Vec<Waits> {
+        let of_party = |party: &PartyId| {
+            let pids = graph.waiting_of.get(*party).into_iter().flatten();
+            let seconds = pids.filter_map(|pid| wait_seconds(*pid, graph, context)).max_by(f64::total_cmp);
+            Waits { sessions: 1, longest_seconds: seconds, summed_seconds: seconds.unwrap_or_default() }
+        };
+        let of_component = |parties: &Vec<PartyId>| {
+            let waiting = parties.iter().filter(|party| !graph.is_idle(**party));
+            waiting.map(of_party).fold(Waits::default(), Waits::with)
+        };
+        self.members.iter().map(of_component).collect()
+    }
+}
+
+/// Age of a wait; `None` for the instant in which the server does not tell it yet.
 fn wait_seconds(pid: i32, graph: &Graph, context: &Context<'_>) -> Option<f64> {
     let (object, position) = graph.waiting(pid)?;
-    let since = object.waiters.get(position)?.since;
-    let began = || {
-        graph
-            .session(pid, context)
-            .filter(|_| !context.queue_is_exact)
-            .and_then(|session| session.query_start)
-    };
-    let since = since.or_else(began);
-    since.map(|since| format::seconds_between(since, context.now).max(0.0))
+    let since = object.waiters.get(position)?.since?;
+    Some(format::seconds_between(since, context.now).max(0.0))
 }
 
 fn node(members: &[PartyId], graph: &Graph, context: &Context<'_>) -> Node {
@@ -228,29 +241,13 @@ fn node(members: &[PartyId], graph: &Graph, context: &Context<'_>) -> Node {
 
 fn session_node(pid: i32, party: PartyId, frees_now: usize, graph: &Graph, context: &Context<'_>) -> Node {
     // A parallel group waits where one of its processes waits; the leader first.
-    let of_party = |(pid, _): &(&i32, &(usize, usize))| {
-        graph
-            .waiting(**pid)
-            .and_then(|(object, place)| object.waiters.get(place))
-            .is_some_and(|waiter| waiter.party == party)
-    };
-    let waiting = if graph.waits.contains_key(&pid) {
-        Some(pid)
-    } else {
-        graph.waits.iter().find(of_party).map(|(pid, _)| *pid)
-    };
+    let group = graph.waiting_of.get(party);
+    let waiting =
+        group.and_then(|pids| pids.iter().copied().min_by_key(|waiting| (*waiting != pid, *waiting)));
     let waits_for = waiting.and_then(|waiting| {
         let tag = graph.tag(waiting)?.clone();
-        let (object, position) = graph.waiting(waiting)?;
-        let held_by: BTreeSet<i32> =
-            object.hard_blockers(position).map(|party| graph.pid_of(party)).collect();
         let mode = graph.wanted_modes.get(&waiting)?.clone();
-        Some(WaitsFor {
-            object: describe(&tag, context.names),
-            tag,
-            mode,
-            held_by: held_by.into_iter().collect(),
-        })
+        Some(WaitsFor { object: describe(&tag, context.names), tag, mode })
     });
     let session = graph.session(pid, context);
     Node {
@@ -279,43 +276,36 @@ fn description(session: &Session, context: &Context<'_>) -> String {
 }
 
 fn situation(session: &Session) -> RootSituation {
-    let kind = session.backend_type.as_deref();
-    if kind == Some("autovacuum worker") {
-        let wraparound = session.query.contains("(to prevent wraparound)");
-        return if wraparound { RootSituation::AutovacuumWraparound } else { RootSituation::Autovacuum };
+    match session.backend_type.as_deref() {
+        Some("autovacuum worker") if session.query.contains("(to prevent wraparound)") => {
+            return RootSituation::AutovacuumWraparound;
+        }
+        Some("autovacuum worker") => return RootSituation::Autovacuum,
+        Some("startup") => return RootSituation::Startup,
+        Some("walsender") => return RootSituation::Walsender,
+        Some(_) | None if !session.is_client() => return RootSituation::Background,
+        Some(_) | None => {}
     }
-    if !session.is_client() {
-        return RootSituation::Background;
-    }
-    match session.state {
-        Some(state) if state.is_idle_in_transaction() => RootSituation::IdleInTransaction,
-        Some(State::Idle) => RootSituation::Idle,
-        Some(_) if session.wait_event.as_deref() == Some("SyncRep") => RootSituation::SyncRep,
-        Some(_) => RootSituation::Active,
-        None => RootSituation::Unknown,
+    match (session.state, session.wait_event.as_deref()) {
+        (Some(state), _) if state.is_idle_in_transaction() => RootSituation::IdleInTransaction,
+        (Some(State::Idle), _) => RootSituation::Idle,
+        (Some(_), Some("SyncRep")) => RootSituation::SyncRep,
+        (Some(_), Some("ClientRead")) => RootSituation::ClientRead,
+        (Some(_), _) => RootSituation::Active,
+        (None, _) => RootSituation::Unknown,
     }
 }
 
 /// Puts every waiter under one of those it waits for and returns the roots, worst first.
-fn hang_up(nodes: &mut [Node], components: &Components, edges: &Edges, graph: &Graph) -> Vec<usize> {
+fn hang_up(nodes: &mut [Node], components: &Components, graph: &Graph) -> Vec<usize> {
     let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut roots = Vec::new();
     for (place, members) in components.members.iter().enumerate() {
-        let waiting = members.iter().filter_map(|party| edges.waiting.get(*party)).flatten().copied();
-        let parent = waiting.clone().find_map(|pid| parent(pid, place, graph, components));
-        let blockers = waiting.flat_map(|pid| graph.blockers(pid));
-        let outside: BTreeSet<usize> =
-            blockers.map(|party| get(&components.of, party)).filter(|other| *other != place).collect();
-        match parent.or_else(|| outside.first().copied()) {
+        let mut waiting = members.iter().filter_map(|party| graph.waiting_of.get(*party)).flatten();
+        match waiting.find_map(|pid| parent(*pid, place, graph, components)) {
             Some(parent) => {
-                let others = outside
-                    .iter()
-                    .filter(|other| **other != parent)
-                    .filter_map(|other| components.members.get(*other));
-                let mut also: Vec<i32> = others.flatten().map(|party| graph.pid_of(*party)).collect();
-                also.sort_unstable();
                 if let Some(node) = nodes.get_mut(place) {
-                    node.also_behind = also;
+                    node.parent = Some(parent);
                 }
                 children.entry(parent).or_default().push(place);
             }
@@ -356,9 +346,7 @@ fn hang_up(nodes: &mut [Node], components: &Components, edges: &Edges, graph: &G
 fn parent(pid: i32, own: usize, graph: &Graph, components: &Components) -> Option<usize> {
     let (object, position) = graph.waiting(pid)?;
     let outside = |party: PartyId| Some(get(&components.of, party)).filter(|component| *component != own);
-    let mut holders: Vec<PartyId> =
-        object.hard_blockers(position).filter(|party| outside(*party).is_some()).collect();
-    holders.sort_by_key(|party| graph.pid_of(*party));
-    let holder = holders.first().copied().and_then(outside);
+    let holders = object.hard_blockers(position).filter(|party| outside(*party).is_some());
+    let holder = holders.min_by_key(|party| graph.pid_of(*party)).and_then(outside);
     holder.or_else(|| object.soft_blockers(position).rev().find_map(|ahead| outside(ahead.party)))
 }

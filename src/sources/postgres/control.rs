@@ -1,12 +1,11 @@
 //! The control connection: cancels and terminates, nothing else, so that a kill never queues behind a reading.
 //!
 //! The guard stands in the statement that acts: the server itself compares the session's identity at that
-//! moment. What came of it is observed by whoever asked, never assumed here.
+//! moment (`act`). What came of it is observed by whoever asked, never assumed here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -14,12 +13,13 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use super::act::{self, Argument, Guarded};
 use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers, every};
-use super::sql::{self, act};
+use super::sql;
 use super::{OwnPids, Place};
 use crate::model::Reason;
 use crate::model::action::{Action, ActionReply, Seen};
-use crate::model::postgres::{SessionId, State};
+use crate::model::postgres::State;
 
 /// Roles are warmed again this often: ALTER ROLE drops one from the cache.
 const WARM_EVERY: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ impl Control {
                 // behind that.
                 () = servers.unseen_role.notified(), if !servers.somebody_waits() => self.warm().await,
                 _ = warm.tick(), if !servers.somebody_waits() => self.warm().await,
-                _ = ping.tick() => drop(self.ask(PING, Vec::new()).await),
+                _ = ping.tick() => drop(self.ask(PING.to_owned(), Vec::new()).await),
                 () = sleep_until(start + limit) => return false,
             }
         }
@@ -128,13 +128,10 @@ impl Control {
     /// Runs every statement of this connection once where it can do nothing: pid 1 is never a backend, so the
     /// guarded statements find no row. A session that has run them once is not stopped by locks on catalogs.
     async fn warm(&mut self) {
-        let statements = [
-            (sql::WARM_ROLES, Vec::new()),
-            (act::OBSERVE, vec![(Box::new(1_i32) as Box<dyn ToSql + Sync + Send>, Type::INT4)]),
-            (act::CANCEL, guard(1, None, &[None])),
-            (act::TERMINATE, guard(1, None, &[None])),
-            (act::TERMINATE_ANY, guard(1, None, &[])),
-        ];
+        let pid_one = vec![(Box::new(1_i32) as Box<dyn ToSql + Sync + Send>, Type::INT4)];
+        let mut statements =
+            vec![(sql::WARM_ROLES.to_owned(), Vec::new()), (act::OBSERVE.to_owned(), pid_one)];
+        statements.extend(act::harmless().iter().map(act::guarded).map(|it| (it.sql, it.arguments)));
         for (statement, arguments) in statements {
             if self.ask(statement, arguments).await.is_err() {
                 return;
@@ -156,21 +153,14 @@ impl Control {
     }
 
     async fn act(&mut self, action: Action) -> Result<ActionReply, Reason> {
-        let SessionId { pid, backend_start } = action.session();
-        if backend_start.is_none() {
+        if action.session().backend_start.is_none() {
             return Err(Reason::new(
                 "backend_start is hidden from this role, so the session cannot be told from another",
             )
             .with_hint("GRANT pg_read_all_stats TO your role"));
         }
-        let (statement, arguments) = match action {
-            Action::Cancel { query_start, .. } => (act::CANCEL, guard(pid, backend_start, &[query_start])),
-            Action::Terminate { xact_start, .. } => {
-                (act::TERMINATE, guard(pid, backend_start, &[xact_start]))
-            }
-            Action::TerminateAny { .. } => (act::TERMINATE_ANY, guard(pid, backend_start, &[])),
-        };
-        let rows = match self.ask(statement, arguments).await? {
+        let Guarded { sql, arguments } = act::guarded(&action);
+        let rows = match self.ask(sql, arguments).await? {
             Ok(rows) => rows,
             Err(error) => return Ok(refusal(&error)),
         };
@@ -184,13 +174,13 @@ impl Control {
     }
 
     async fn observe(&mut self, pid: i32) -> Result<Option<Seen>, Reason> {
-        let rows = self.ask(act::OBSERVE, vec![(Box::new(pid), Type::INT4)]).await?;
+        let rows = self.ask(act::OBSERVE.to_owned(), vec![(Box::new(pid), Type::INT4)]).await?;
         let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error);
         rows.map_err(decode)?.first().map(|row| seen(row).map_err(decode)).transpose()
     }
 
     /// One statement under the client's own deadline.
-    async fn ask(&mut self, statement: &'static str, arguments: Vec<Argument>) -> Result<Rows, Reason> {
+    async fn ask(&mut self, statement: String, arguments: Vec<Argument>) -> Result<Rows, Reason> {
         let no_answer = || {
             Reason::new(format!(
                 "the server has not answered on the control connection for {}s",
@@ -215,21 +205,10 @@ impl Control {
     }
 }
 
-type Argument = (Box<dyn ToSql + Sync + Send>, Type);
-
-async fn query(client: Arc<Client>, statement: &'static str, arguments: Vec<Argument>) -> Rows {
+async fn query(client: Arc<Client>, statement: String, arguments: Vec<Argument>) -> Rows {
     let arguments: Vec<(&(dyn ToSql + Sync), Type)> =
         arguments.iter().map(|(value, kind)| (&**value as &(dyn ToSql + Sync), kind.clone())).collect();
-    client.query_typed(statement, &arguments).await
-}
-
-/// The arguments of a guarded statement: pid, `backend_start` and whatever else the statement compares.
-fn guard(pid: i32, backend_start: Option<Timestamp>, more: &[Option<Timestamp>]) -> Vec<Argument> {
-    let mut arguments: Vec<Argument> = vec![(Box::new(pid), Type::INT4)];
-    for start in std::iter::once(&backend_start).chain(more) {
-        arguments.push((Box::new(*start), Type::TIMESTAMPTZ));
-    }
-    arguments
+    client.query_typed(&statement, &arguments).await
 }
 
 fn seen(row: &Row) -> Result<Seen, tokio_postgres::Error> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::error::statement_reason;
 use super::link::{Backoff, FOR_EVER, Line, PING, Servers, every};
@@ -16,7 +16,7 @@ use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
 use crate::model::Reason;
 use crate::model::action::Holdings;
-use crate::model::postgres::{Lock, Names, Oid, Rights, StatementKey};
+use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey};
 
 /// Names are read again this often, which also keeps the connection awake.
 const NAMES_EVERY: Duration = Duration::from_secs(30);
@@ -32,6 +32,8 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 /// The most statement texts that are kept.
 const TEXTS_MAX: usize = 5_000;
 
+const LOST: &str = "the locks connection is lost";
+
 /// What the other tasks ask of this one.
 #[derive(Debug)]
 pub(super) enum Want {
@@ -39,8 +41,10 @@ pub(super) enum Want {
     Locks,
     /// Read the texts of these statements and publish them.
     Texts(Vec<i64>),
-    /// Read every lock of one process.
-    Holdings(i32, oneshot::Sender<Result<Holdings, Reason>>),
+    /// Read every lock of one process, and whom one of its waiters waits for.
+    Holdings(i32, Option<i32>, oneshot::Sender<Result<Holdings, Reason>>),
+    /// Read who holds advisory locks.
+    AdvisoryHolders(oneshot::Sender<Result<Vec<i32>, Reason>>),
 }
 
 /// What this connection has learnt, published for the sampler.
@@ -53,7 +57,7 @@ pub(super) struct Catalog {
     /// The extension, once it was looked for: why it cannot be read, or where it is.
     pub(super) extension: Option<Result<Extension, Reason>>,
     /// The newest lock table and when it was read.
-    pub(super) locks: Option<(Timestamp, Arc<Vec<Lock>>)>,
+    pub(super) locks: Option<(Timestamp, Arc<LockTable>)>,
     /// How many times the lock table has been read, or was tried to be: an order is open until this grows.
     pub(super) locks_reads: u64,
     /// The role's rights, once read again: a GRANT shows within half a minute.
@@ -113,7 +117,8 @@ async fn refuse_while(
         tokio::select! {
             () = &mut until => return false,
             want = wants.recv() => match want {
-                Some(Want::Holdings(_, reply)) => drop(reply.send(Err(Reason::new("the locks connection is lost")))),
+                Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
+                Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::Locks) => catalog.send_modify(|it| it.locks_reads += 1),
                 Some(Want::Texts(_)) => {}
                 None => return true,
@@ -180,7 +185,13 @@ impl<'a> Reader<'a> {
         match due {
             Due::Want(Want::Locks) => self.read_locks().await,
             Due::Want(Want::Texts(ids)) => self.read_texts(ids).await,
-            Due::Want(Want::Holdings(pid, reply)) => drop(reply.send(self.read_holdings(pid).await)),
+            // An answer that nobody waits for any more is not read.
+            Due::Want(Want::Holdings(_, _, reply)) if reply.is_closed() => {}
+            Due::Want(Want::AdvisoryHolders(reply)) if reply.is_closed() => {}
+            Due::Want(Want::Holdings(pid, waiter, reply)) => {
+                drop(reply.send(self.read_holdings(pid, waiter).await));
+            }
+            Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
             Due::Names => self.read_names().await,
             Due::Ping => drop(self.line.client.simple_query(PING).await),
         }
@@ -191,16 +202,19 @@ impl<'a> Reader<'a> {
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
         let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
         let rows = self.line.client.query_typed(&statement, &[]);
-        let (clock, rows) = futures::join!(clock, rows);
+        let snapshots = self.line.client.query_typed(sql::SAFE_SNAPSHOT_WAITS, &[]);
+        let (clock, rows, snapshots) = futures::join!(clock, rows, snapshots);
         let outcome = clock.and_then(|clock| {
-            let rows = rows?.iter().map(read::lock).collect::<Result<Vec<_>, _>>()?;
-            Ok((read::get::<Timestamp>(&clock, 0)?, rows))
+            let rows = rows?.iter().map(read::lock).collect::<Result<_, _>>()?;
+            let safe_snapshot_waits =
+                snapshots?.iter().map(read::safe_snapshot_wait).collect::<Result<_, _>>()?;
+            Ok((read::get::<Timestamp>(&clock, 0)?, LockTable { rows, safe_snapshot_waits }))
         });
         match outcome {
-            Ok((at, rows)) => {
-                self.name_relations(&rows).await;
+            Ok((at, table)) => {
+                self.name_relations(&table.rows).await;
                 self.catalog.send_modify(|it| {
-                    it.locks = Some((at, Arc::new(rows)));
+                    it.locks = Some((at, Arc::new(table)));
                     it.locks_reads += 1;
                     it.error = None;
                 });
@@ -261,6 +275,8 @@ impl<'a> Reader<'a> {
             |row: &tokio_postgres::Row| Some((row.try_get::<_, Oid>(0).ok()?, read::text(row, 1).ok()??));
         if let Ok(rows) = roles {
             names.roles = rows.iter().filter_map(entry).collect();
+            let superusers = rows.iter().filter(|row| row.try_get(2).unwrap_or(false));
+            names.superusers = superusers.filter_map(|row| row.try_get(0).ok()).collect();
         }
         if let Ok(rows) = databases {
             names.databases = rows.iter().filter_map(entry).collect();
@@ -314,14 +330,32 @@ impl<'a> Reader<'a> {
         });
     }
 
-    async fn read_holdings(&mut self, pid: i32) -> Result<Holdings, Reason> {
+    async fn read_holdings(&mut self, pid: i32, waiter: Option<i32>) -> Result<Holdings, Reason> {
         let statement = sql::locks_of_pid(self.line.major_num);
-        let rows = self.line.client.query_typed(&statement, &[(&pid, Type::INT4)]).await;
-        let rows = rows.map_err(|error| statement_reason(&error))?;
-        let locks: Result<Vec<Lock>, _> = rows.iter().map(read::lock).collect();
-        let locks = locks.map_err(|error| statement_reason(&error))?;
+        let client = &self.line.client;
+        let held: [(&(dyn ToSql + Sync), Type); 1] = [(&pid, Type::INT4)];
+        let asked: [(&(dyn ToSql + Sync), Type); 1] = [(&waiter, Type::INT4)];
+        let blockers = async {
+            match waiter {
+                Some(_) => Some(client.query_typed_one(sql::BLOCKING_PIDS, &asked).await),
+                None => None,
+            }
+        };
+        let (rows, blockers) = futures::join!(client.query_typed(&statement, &held), blockers);
+        let reason = |error: tokio_postgres::Error| statement_reason(&error);
+        let locks: Result<Vec<Lock>, _> = rows.map_err(reason)?.iter().map(read::lock).collect();
+        let locks = locks.map_err(reason)?;
+        let blockers = blockers.transpose().map_err(reason)?;
+        let blockers = blockers.map(|row| read::get::<Vec<i32>>(&row, 0)).transpose().map_err(reason)?;
         self.read_relations(locks.iter().filter_map(|lock| self.nameable(lock)).collect()).await;
-        Ok(Holdings { pid, locks, names: Arc::clone(&self.catalog.borrow().names) })
+        let names = Arc::clone(&self.catalog.borrow().names);
+        Ok(Holdings { pid, locks, names, waiter: waiter.zip(blockers) })
+    }
+
+    async fn read_advisory_holders(&self) -> Result<Vec<i32>, Reason> {
+        let rows = self.line.client.query_typed(sql::ADVISORY_HOLDERS, &[]).await;
+        let pids = rows.and_then(|rows| rows.iter().map(|row| read::get(row, 0)).collect());
+        pids.map_err(|error| statement_reason(&error))
     }
 }
 

@@ -10,8 +10,8 @@ use tokio_postgres::types::{FromSql, PgLsn, Type};
 use tokio_postgres::{Error, Row};
 
 use crate::model::postgres::{
-    DatabaseCounters, Lock, LockTag, Prepared, Rights, Session, SessionId, Slot, State, Statement,
-    StatementKey, Wal, WalReceiver, WalSender,
+    DatabaseCounters, Lock, LockTag, Prepared, Rights, SafeSnapshotWait, Session, SessionId, Slot, State,
+    Statement, StatementKey, Wal, WalReceiver, WalSender,
 };
 
 /// The value of a column that is never NULL.
@@ -66,6 +66,10 @@ pub(super) fn session(row: &Row) -> Result<Session, Error> {
         query_id: get(row, 17)?,
         query: text(row, 18)?.unwrap_or_default(),
     })
+}
+
+pub(super) fn safe_snapshot_wait(row: &Row) -> Result<SafeSnapshotWait, Error> {
+    Ok(SafeSnapshotWait { pid: get(row, 0)?, blocked_by: get(row, 1)? })
 }
 
 pub(super) fn lock(row: &Row) -> Result<Lock, Error> {

@@ -20,7 +20,7 @@ use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
 use super::{ConnectError, OwnPids, Pace, Place};
 use crate::model::postgres::{
-    Lock, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
+    LockTable, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
 };
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
@@ -340,12 +340,12 @@ impl Sampler {
         sessions: &Reading<Vec<Session>>,
         sees_waits: bool,
         now: Timestamp,
-    ) -> Reading<Vec<Lock>> {
-        let somebody_waits = sessions.value().map(|all| all.iter().any(Session::waits_for_lock));
+    ) -> Reading<Arc<LockTable>> {
+        let somebody_waits = sessions.value().map(|all| all.iter().any(Session::waits_for_sessions));
         self.servers.note_waits(somebody_waits == Some(true));
         if sees_waits && somebody_waits == Some(false) {
             self.waiting_since = None;
-            return Reading::Fresh(Vec::new());
+            return Reading::Fresh(Arc::default());
         }
         let since = *self.waiting_since.get_or_insert(now);
         // One order at a time: while one is open, more of them would only be read one after the other later.
@@ -424,10 +424,10 @@ impl Sampler {
 
 /// The lock table of a tick that began at `now`, by the server's clock: fresh if it was read since, stale if it is
 /// older but of the waits that go on `since`, and otherwise of another story.
-fn lock_table(catalog: &Catalog, since: Timestamp, now: Timestamp) -> Reading<Vec<Lock>> {
+fn lock_table(catalog: &Catalog, since: Timestamp, now: Timestamp) -> Reading<Arc<LockTable>> {
     match (&catalog.locks, &catalog.error) {
-        (Some((at, rows)), None) if now <= *at => Reading::Fresh(rows.to_vec()),
-        (Some((at, rows)), _) if since <= *at => Reading::Stale(rows.to_vec(), *at),
+        (Some((at, table)), None) if now <= *at => Reading::Fresh(Arc::clone(table)),
+        (Some((at, table)), _) if since <= *at => Reading::Stale(Arc::clone(table), *at),
         (_, Some(reason)) => Reading::Unavailable(reason.clone()),
         (_, None) => {
             Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
@@ -462,12 +462,12 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let read = |second| Catalog { locks: Some((at(second), Arc::default())), ..Catalog::default() };
         let table = |catalog: &Catalog| lock_table(catalog, at(10), at(20));
-        assert_eq!(table(&read(20)), Reading::Fresh(Vec::new()));
+        assert_eq!(table(&read(20)), Reading::Fresh(Arc::default()));
         // Ordered by an earlier tick and answered in this one: it shows the locks of then.
-        assert_eq!(table(&read(17)), Reading::Stale(Vec::new(), at(17)));
+        assert_eq!(table(&read(17)), Reading::Stale(Arc::default(), at(17)));
         // From before these waits began.
         assert!(matches!(table(&read(9)), Reading::Unavailable(_)));
         let failed = Catalog { error: Some(Reason::new("out of memory")), ..read(15) };
-        assert_eq!(table(&failed), Reading::Stale(Vec::new(), at(15)));
+        assert_eq!(table(&failed), Reading::Stale(Arc::default(), at(15)));
     }
 }

@@ -70,6 +70,18 @@ pub(super) fn locks(version_num: u32) -> String {
     format!("{} WHERE mode <> 'SIReadLock' AND NOT (granted AND fastpath)", lock_rows("locks", version_num))
 }
 
+/// Who waits for a safe snapshot, and for whom: such a wait is in no lock table.
+pub(super) const SAFE_SNAPSHOT_WAITS: &str =
+    "/* dbtriage:safesnapshots */ SELECT pid, pg_safe_snapshot_blocking_pids(pid)
+    FROM pg_stat_get_activity(NULL) WHERE wait_event = 'SafeSnapshot'";
+
+/// Who waits for whom by the server's own word, of the process `$1`.
+pub(super) const BLOCKING_PIDS: &str =
+    "/* dbtriage:blockingpids */ SELECT pg_blocking_pids($1) || pg_safe_snapshot_blocking_pids($1)";
+
+/// The idle sessions that hold an advisory lock.
+pub(super) const ADVISORY_HOLDERS: &str = "/* dbtriage:advisory */ SELECT DISTINCT pid FROM pg_lock_status() WHERE locktype = 'advisory' AND granted AND pid IS NOT NULL";
+
 /// Every lock of the process `$1`, fast-path ones too.
 pub(super) fn locks_of_pid(version_num: u32) -> String {
     format!("{} WHERE pid = $1", lock_rows("holdings", version_num))
@@ -83,8 +95,9 @@ fn lock_rows(name: &str, version_num: u32) -> String {
     )
 }
 
-/// Names of roles.
-pub(super) const ROLES: &str = "/* dbtriage:roles */ SELECT oid, rolname::text FROM pg_catalog.pg_roles";
+/// Names of roles, and which of them are superusers.
+pub(super) const ROLES: &str =
+    "/* dbtriage:roles */ SELECT oid, rolname::text, rolsuper FROM pg_catalog.pg_roles";
 
 /// Names of databases.
 pub(super) const DATABASE_NAMES: &str = "/* dbtriage:databasenames */ SELECT oid, datname::text, datname = current_database() FROM pg_catalog.pg_database";
@@ -153,32 +166,6 @@ impl Extension {
             self.schema
         )
     }
-}
-
-/// Cancels and terminates, with the guard in the statement that acts. Each answers with one row if the process
-/// exists: what it was at that moment, and whether it was signalled (absent: the guard did not match).
-pub(super) mod act {
-    /// `$1` pid, `$2` `backend_start`, `$3` `query_start`: only the statement that was seen is cancelled.
-    pub(in crate::sources::postgres) const CANCEL: &str =
-        "/* dbtriage:cancel */ SELECT backend_start, xact_start, query_start, state,
-        CASE WHEN backend_start = $2 AND query_start IS NOT DISTINCT FROM $3 AND state = 'active'
-        THEN pg_cancel_backend(pid) END FROM pg_stat_get_activity($1)";
-
-    /// `$1` pid, `$2` `backend_start`, `$3` `xact_start`: only the transaction that was seen is ended.
-    pub(in crate::sources::postgres) const TERMINATE: &str =
-        "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
-        CASE WHEN backend_start = $2 AND xact_start IS NOT DISTINCT FROM $3
-        THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";
-
-    /// `$1` pid, `$2` `backend_start`: this session, whatever it runs now.
-    pub(in crate::sources::postgres) const TERMINATE_ANY: &str =
-        "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state,
-        CASE WHEN backend_start = $2 THEN pg_terminate_backend(pid) END FROM pg_stat_get_activity($1)";
-
-    /// What the process `$1` is now; no row once it has gone.
-    pub(in crate::sources::postgres) const OBSERVE: &str =
-        "/* dbtriage:observe */ SELECT backend_start, xact_start, query_start, state,
-        NULL::bool FROM pg_stat_get_activity($1)";
 }
 
 #[cfg(test)]

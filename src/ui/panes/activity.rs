@@ -53,8 +53,14 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     let columns = table::fitting(&app.options.columns.activity, area.width.saturating_sub(1));
     let rows = view.list.rows.iter().skip(view.list.offset).filter_map(|key| {
         let entry: ActivityRow<'_> = view.row(tick, key)?;
-        let cells = columns.iter().map(|(column, _)| dimmed((column.cell)(&entry), entry.is_own())).collect();
-        Some(Row { cells, selected: view.list.selected.as_ref() == Some(key), gone: entry.departed })
+        let dim = entry.is_own() || entry.filtered;
+        let cells = columns.iter().map(|(column, _)| dimmed((column.cell)(&entry), dim)).collect();
+        Some(Row {
+            cells,
+            selected: view.list.selected.as_ref() == Some(key),
+            gone: entry.departed,
+            marked: app.marks.contains(entry.session.id),
+        })
     });
     table::draw(canvas, area, &columns, Some((view.sort.column, view.sort.descending)), rows);
 }
@@ -125,7 +131,7 @@ fn groups(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick, by: Gro
         };
         let cells = columns.iter().map(|(column, _)| share((column.cell)(&group), column.name)).collect();
         let selected = list.selected == Some(RowKey::Group(group.name.clone()));
-        Row { cells, selected, gone: false }
+        Row { cells, selected, gone: false, marked: false }
     });
     table::draw(canvas, area, &columns, None, rows);
 }

@@ -2,20 +2,26 @@
 
 use ratatui::layout::Rect;
 
-use super::{paragraph, reason, unavailable};
-use crate::app::{App, LockLine, LockRow, Role, Span, listed_locks, lock_advice};
+use super::{paragraph, reason, unavailable, wrapped};
+use crate::app::{
+    App, Cell, Column, LOCK_COLUMNS, LockColumn, LockLine, LockRow, Role, RowKey, Span, Value, Width,
+    listed_locks, lock_advice,
+};
 use crate::engine::PgTick;
 use crate::format;
 use crate::text;
 use crate::ui::canvas::{Canvas, below, row};
+use crate::ui::widgets::table;
 
-/// Columns of the tree with its pid, and of the counts.
-const TREE: usize = 16;
-const BEHIND: usize = 6;
-const WAITS: usize = 7;
-/// Room for what is wanted, where that leaves enough for the query.
-const WANTS: usize = 38;
-const WANTS_AND_QUERY: u16 = 70;
+/// Room for the tree with its pid: the least, and the most that a deep place or a long name may take.
+const TREE: u16 = 11;
+const TREE_MAX: u16 = 40;
+/// Room for what is wanted on a narrow screen, and the most anywhere.
+const WANTS_NARROW: u16 = 34;
+const WANTS_MAX: u16 = 52;
+const NARROW: u16 = 100;
+/// A pane of this many rows has room for a second line of advice.
+const TWO_ADVICES: u16 = 10;
 
 pub(super) fn title(app: &App) -> String {
     let Some(forest) = app.pg().and_then(|tick| tick.forest.value()) else { return String::new() };
@@ -42,43 +48,32 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         return;
     }
     let rows = listed_locks(&app.locks, tick);
-    if rows.iter().all(|(_, line)| matches!(line, LockLine::Gone(_))) {
+    if rows.is_empty() {
         quiet(canvas, area, tick);
-        if let Some((_, LockLine::Gone(text))) = rows.first() {
-            paragraph(canvas, below(area, 1), &[Span::new(Role::Gone, text.clone())]);
-        }
         return;
     }
-    let body = Rect { height: area.height.saturating_sub(1), ..area };
-    header(canvas, row(body, 0));
-    let shown = rows.iter().skip(app.locks.list.offset).take(usize::from(body.height.saturating_sub(1)));
-    for (number, (key, entry)) in shown.enumerate() {
-        let line = row(below(body, 1), u16::try_from(number).unwrap_or(u16::MAX));
-        match entry {
-            LockLine::Node(entry) => node(canvas, line, entry, tick),
-            LockLine::Gone(text) => {
-                canvas.spans(line, &[Span::text("   "), Span::new(Role::Gone, text.clone())]);
-            }
-            LockLine::Fold { guides: levels, text } => {
-                let spans = [
-                    Span::text(" "),
-                    Span::new(Role::Border, guides(levels)),
-                    Span::new(Role::Dim, text.clone()),
-                ];
-                canvas.spans(line, &spans);
-            }
-        }
-        if app.locks.list.selected.as_ref() == Some(key) {
-            canvas.text(Rect { width: 1, ..line }, Role::Focus, ">");
-            canvas.tint(line, Role::Selected);
+    let advice_rows = advice_rows(area.height);
+    let body = Rect { height: area.height.saturating_sub(advice_rows), ..area };
+    tree(canvas, body, app, &rows);
+    let Some((advice, other)) = lock_advice(&app.locks, tick) else { return };
+    let lines = below(area, area.height.saturating_sub(advice_rows));
+    let label = " what helps: ";
+    let indent = u16::try_from(label.len()).unwrap_or_default();
+    canvas.text(row(lines, 0), Role::Label, label);
+    let room = Rect { x: lines.x + indent, width: lines.width.saturating_sub(indent), ..lines };
+    match other {
+        None => drop(wrapped(canvas, room, 0, Role::Text, &advice)),
+        Some(other) => {
+            canvas.text(row(room, 0), Role::Text, &advice);
+            canvas.text(row(lines, 1), Role::Label, "         or: ");
+            canvas.text(row(room, 1), Role::Text, &other);
         }
     }
-    if let Some(advice) = lock_advice(&app.locks, tick) {
-        canvas.spans(
-            row(area, area.height.saturating_sub(1)),
-            &[Span::new(Role::Label, " what helps: "), Span::text(advice)],
-        );
-    }
+}
+
+/// Rows that the advice takes in a pane whose body is so high.
+pub(in crate::ui) const fn advice_rows(height: u16) -> u16 {
+    if height < TWO_ADVICES { 1 } else { 2 }
 }
 
 /// Nothing waits: the next thing one would ask for is the longest transaction.
@@ -104,52 +99,83 @@ fn quiet(canvas: &mut Canvas<'_>, area: Rect, tick: &PgTick) {
     paragraph(canvas, area, &[Span::new(Role::Dim, text)]);
 }
 
-fn header(canvas: &mut Canvas<'_>, area: Rect) {
-    let text = format!(" {:<TREE$}{:>BEHIND$} {:>WAITS$}  state · wants", "   pid", "behind", "waits");
-    canvas.text(area, Role::Header, &text);
-}
-
-/// Writes cells of a line one after the other.
-struct Pen {
-    line: Rect,
-    x: u16,
-}
-
-impl Pen {
-    fn put(&mut self, canvas: &mut Canvas<'_>, width: usize, role: Role, raw: &str, right: bool) {
-        let width = u16::try_from(width).unwrap_or(u16::MAX).min(self.rest());
-        let used = u16::try_from(text::width(&text::line(raw))).unwrap_or(u16::MAX);
-        let indent = if right { width.saturating_sub(used) } else { 0 };
-        canvas.text(Rect { x: self.x + indent, width: width - indent, ..self.line }, role, raw);
-        self.x += width;
+/// The lines of the tree: guides and names at the left, the columns that fit beside them.
+fn tree(canvas: &mut Canvas<'_>, area: Rect, app: &App, rows: &[(RowKey, LockLine<'_>)]) {
+    let list = &app.locks.list;
+    let shown: Vec<_> =
+        rows.iter().skip(list.offset).take(usize::from(area.height.saturating_sub(1))).collect();
+    let widest = shown.iter().map(|(_, line)| tree_width(line)).max().unwrap_or_default();
+    let tree_width = widest.clamp(TREE, TREE_MAX).min(area.width);
+    let beside = Rect { x: area.x + tree_width, width: area.width - tree_width, ..area };
+    let columns = columns(&shown, area.width, beside.width.saturating_sub(1));
+    canvas.text(row(area, 0), Role::Header, "    pid");
+    table::header(canvas, row(beside, 0), &columns, None);
+    for (number, (key, line)) in shown.iter().enumerate() {
+        let place = row(below(area, 1), u16::try_from(number).unwrap_or(u16::MAX));
+        let inner = Rect { x: place.x + 1, width: place.width.saturating_sub(1), ..place };
+        let guides = Span::new(Role::Border, guides(line.guides()));
+        match line {
+            LockLine::Node(entry) => {
+                let role = match (entry.filtered, entry.is_root()) {
+                    (true, _) => Role::Dim,
+                    (false, true) => Role::Title,
+                    (false, false) => Role::Text,
+                };
+                let name = Rect { width: tree_width.saturating_sub(1), ..inner };
+                canvas.spans(name, &[guides, Span::new(role, entry.name())]);
+                let dimmed =
+                    |cell: Cell| if entry.filtered { Cell { role: Role::Dim, ..cell } } else { cell };
+                let cells: Vec<Cell> =
+                    columns.iter().map(|(column, _)| dimmed((column.cell)(entry))).collect();
+                table::cells(canvas, Rect { x: beside.x, width: beside.width, ..place }, &columns, &cells);
+            }
+            LockLine::Fold { text, .. } => {
+                canvas.spans(inner, &[guides, Span::new(Role::Dim, text.clone())]);
+            }
+            LockLine::Gone { text, .. } => {
+                canvas.spans(inner, &[guides, Span::new(Role::Gone, text.clone())]);
+            }
+        }
+        let marked = matches!(key, RowKey::Session(id) if app.marks.contains(*id));
+        table::gutter(canvas, place, list.selected.as_ref() == Some(key), marked);
     }
-
-    const fn rest(&self) -> u16 {
-        self.line.right().saturating_sub(self.x)
-    }
 }
 
-fn node(canvas: &mut Canvas<'_>, line: Rect, entry: &LockRow<'_>, tick: &PgTick) {
-    let is_root = entry.guides.is_empty();
-    let mut pen = Pen { line, x: line.x + 1 };
-    let tree = guides(&entry.guides);
-    let tree_width = text::width(&tree);
-    pen.put(canvas, tree_width, Role::Border, &tree, false);
-    // A long name, or a deep place in the tree, takes the room it needs: the pid is what one acts on.
-    let name = entry.name();
-    let name_width = (text::width(&text::line(&name)) + 1).max(TREE.saturating_sub(tree_width));
-    pen.put(canvas, name_width, if is_root { Role::Title } else { Role::Text }, &name, false);
-    let behind = if entry.node.behind > 0 { entry.node.behind.to_string() } else { String::new() };
-    pen.put(canvas, BEHIND, if is_root { Role::Critical } else { Role::Warning }, &behind, true);
-    pen.put(canvas, WAITS + 1, Role::Text, &entry.waits(), true);
-    pen.put(canvas, 2, Role::Text, "", false);
-    let (role, situation) = entry.situation(tick);
-    let needed = text::width(&text::line(&situation));
-    let wants = if pen.rest() > WANTS_AND_QUERY { WANTS.max(needed.min(WANTS + 8)) } else { needed };
-    pen.put(canvas, wants, role, &situation, false);
-    pen.put(canvas, 2, Role::Text, "", false);
-    let rest = usize::from(pen.rest());
-    pen.put(canvas, rest, Role::Text, &entry.query(tick), false);
+fn tree_width(line: &LockLine<'_>) -> u16 {
+    let LockLine::Node(entry) = line else { return 0 };
+    let name = text::width(&text::line(&entry.name()));
+    u16::try_from(2 + text::width(&guides(&entry.guides)) + name).unwrap_or(TREE_MAX)
+}
+
+/// The columns that fit beside the tree; what is wanted takes the room it needs, within bounds.
+fn columns(shown: &[&(RowKey, LockLine<'_>)], pane_width: u16, width: u16) -> Vec<(LockColumn, u16)> {
+    let is_narrow = pane_width < NARROW;
+    let most = if is_narrow { WANTS_NARROW } else { WANTS_MAX };
+    let situation =
+        |row: &LockRow<'_>| if is_narrow { row.situation_in_short().1 } else { row.situation().1 };
+    let needed = |line: &LockLine<'_>| match line {
+        LockLine::Node(entry) => u16::try_from(text::width(&text::line(&situation(entry)))).unwrap_or(most),
+        LockLine::Fold { .. } | LockLine::Gone { .. } => 0,
+    };
+    let wants = shown.iter().map(|(_, line)| needed(line)).max().unwrap_or_default().clamp(12, most);
+    let columns: Vec<LockColumn> = LOCK_COLUMNS
+        .iter()
+        .map(|column| match column.name {
+            "state · wants" if is_narrow => Column {
+                width: Width::Fixed(wants),
+                cell: situation_in_short as fn(&LockRow<'_>) -> Cell,
+                ..*column
+            },
+            "state · wants" => Column { width: Width::Fixed(wants), ..*column },
+            _ => *column,
+        })
+        .collect();
+    table::fitting(&columns, width)
+}
+
+fn situation_in_short(row: &LockRow<'_>) -> Cell {
+    let (role, text) = row.situation_in_short();
+    Cell { value: Value::Text(text), role }
 }
 
 /// The lines that lead to a node: for each level above it whether that branch has ended, then its own.

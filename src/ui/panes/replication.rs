@@ -126,6 +126,7 @@ fn list<R>(
         cells: columns.iter().map(|(column, _)| (column.cell)(entry)).collect(),
         selected: false,
         gone: false,
+        marked: false,
     });
     table::draw(canvas, area, &columns, None, rows);
     u16::try_from(entries.len() + 1).unwrap_or(u16::MAX)

@@ -57,10 +57,10 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
                 if name == "query" { Value::Text("(evicted or reset)".into()) } else { Value::None }
             };
             let cells = columns.iter().map(|(column, _)| text(column.name).into()).collect();
-            return Some(Row { cells, selected, gone: true });
+            return Some(Row { cells, selected, gone: true, marked: false });
         };
         let cells = columns.iter().map(|(column, _)| (column.cell)(entry)).collect();
-        Some(Row { cells, selected, gone: false })
+        Some(Row { cells, selected, gone: false, marked: false })
     });
     table::draw(canvas, body, &columns, Some((view.sort.column, view.sort.descending)), rows);
     let before = statements.stats_reset.map_or_else(

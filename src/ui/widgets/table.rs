@@ -42,6 +42,7 @@ pub(in crate::ui) struct Row {
     pub(in crate::ui) selected: bool,
     /// Struck through: it has gone.
     pub(in crate::ui) gone: bool,
+    pub(in crate::ui) marked: bool,
 }
 
 /// The sorted column and its direction, for the header.
@@ -55,8 +56,25 @@ pub(in crate::ui) fn draw<F: Copy>(
     sorted: Sorted,
     rows: impl Iterator<Item = Row>,
 ) {
-    let header = row(area, 0);
-    let mut x = area.x + 1;
+    header(canvas, row(area, 0), columns, sorted);
+    for (number, entry) in rows.take(usize::from(area.height.saturating_sub(1))).enumerate() {
+        let line = row(below(area, 1), u16::try_from(number).unwrap_or(u16::MAX));
+        let struck =
+            |cell: &Cell| if entry.gone { Cell { role: Role::Gone, ..cell.clone() } } else { cell.clone() };
+        let shown: Vec<Cell> = entry.cells.iter().map(struck).collect();
+        cells(canvas, line, columns, &shown);
+        gutter(canvas, line, entry.selected, entry.marked);
+    }
+}
+
+/// Draws the titles of the columns.
+pub(in crate::ui) fn header<F: Copy>(
+    canvas: &mut Canvas<'_>,
+    line: Rect,
+    columns: &[(Column<F>, u16)],
+    sorted: Sorted,
+) {
+    let mut x = line.x + 1;
     for (column, width) in columns {
         let mark = match sorted {
             Some((name, true)) if name == column.name => "▼",
@@ -64,33 +82,38 @@ pub(in crate::ui) fn draw<F: Copy>(
             Some(_) | None => "",
         };
         let title = format!("{}{mark}", column.title);
-        aligned(
-            canvas,
-            Rect { x, width: *width, ..header }.intersection(area),
-            column.align,
-            Role::Header,
-            &title,
-        );
+        let place = Rect { x, width: *width, ..line }.intersection(line);
+        aligned(canvas, place, column.align, Role::Header, &title);
         x += width + 1;
     }
-    for (number, entry) in rows.take(usize::from(area.height.saturating_sub(1))).enumerate() {
-        let line = row(below(area, 1), u16::try_from(number).unwrap_or(u16::MAX));
-        let mut x = area.x + 1;
-        for ((column, width), cell) in columns.iter().zip(&entry.cells) {
-            let role = if entry.gone { Role::Gone } else { cell.role };
-            aligned(
-                canvas,
-                Rect { x, width: *width, ..line }.intersection(area),
-                column.align,
-                role,
-                &cell.value.show(),
-            );
-            x += width + 1;
-        }
-        if entry.selected {
-            canvas.text(Rect { width: 1, ..line }, Role::Focus, ">");
-            canvas.tint(line, Role::Selected);
-        }
+}
+
+/// Draws the cells of one row.
+pub(in crate::ui) fn cells<F: Copy>(
+    canvas: &mut Canvas<'_>,
+    line: Rect,
+    columns: &[(Column<F>, u16)],
+    cells: &[Cell],
+) {
+    let mut x = line.x + 1;
+    for ((column, width), cell) in columns.iter().zip(cells) {
+        let place = Rect { x, width: *width, ..line }.intersection(line);
+        aligned(canvas, place, column.align, cell.role, &cell.value.show());
+        x += width + 1;
+    }
+}
+
+/// Draws what stands before a row: whether it is selected, and whether it is marked.
+pub(in crate::ui) fn gutter(canvas: &mut Canvas<'_>, line: Rect, selected: bool, marked: bool) {
+    let sign = match (selected, marked) {
+        (true, true) => "»",
+        (true, false) => ">",
+        (false, true) => "*",
+        (false, false) => return,
+    };
+    canvas.text(Rect { width: line.width.min(1), ..line }, Role::Focus, sign);
+    if selected {
+        canvas.tint(line, Role::Selected);
     }
 }
 

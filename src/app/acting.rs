@@ -1,0 +1,132 @@
+//! From a question to an outcome: what is asked stays live, what is answered becomes an order, what came of it is told.
+//!
+//! It must not know how an order is carried out.
+
+use jiff::Timestamp;
+
+use super::many::Phase;
+use super::{App, Confirm, Effect, Many, OUTCOME_TOAST, Order, Overlay, Toast, outcome};
+use crate::engine::{Observer, Tick};
+use crate::model::TargetId;
+use crate::model::action::{Action, Record, Whom};
+use crate::model::postgres::Session;
+
+impl App {
+    /// Asks about one session.
+    pub(super) fn ask(&mut self, session: Session, cancel: bool) -> Vec<Effect> {
+        let (Some(target), Some(tick)) = (self.postgres, self.pg()) else { return Vec::new() };
+        let protected = self.options.limits.protects(&session.application_name);
+        let confirm = Confirm::new(target, session, tick, cancel, protected);
+        let (pid, waiter) = (confirm.session.id.pid, confirm.waiter);
+        self.overlay = Some(Overlay::Confirm(Box::new(confirm)));
+        vec![Effect::ReadHoldings(target, pid, waiter)]
+    }
+
+    /// Asks about the marked sessions.
+    pub(super) fn ask_many(&mut self, cancel: bool) -> Vec<Effect> {
+        let (Some(target), Some(tick)) = (self.postgres, self.pg()) else { return Vec::new() };
+        let many = Many::new(target, &self.marks, tick, cancel, &self.options.limits);
+        self.overlay = Some(Overlay::Many(Box::new(many)));
+        if cancel { Vec::new() } else { vec![Effect::ReadAdvisoryHolders(target)] }
+    }
+
+    /// What cannot be seen must neither be answered nor go on.
+    pub(super) fn withdraw_question(&mut self) {
+        match &mut self.overlay {
+            Some(Overlay::Confirm(_)) => self.overlay = None,
+            Some(Overlay::Many(many)) if many.phase == Phase::Asking => self.overlay = None,
+            Some(Overlay::Many(many)) => many.stop(),
+            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_)) | None => {}
+        }
+    }
+
+    /// The signals of a batch whose turn has come.
+    pub(super) fn order_next(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        loop {
+            let now = self.now;
+            let Some(Overlay::Many(many)) = &mut self.overlay else { return effects };
+            let target = many.target;
+            let Some(due) = many.take_due(now) else { return effects };
+            let (action, whom, xact_start) = (due.action.clone(), due.whom.clone(), due.session.xact_start);
+            effects.push(self.order(target, action, whom, xact_start, true));
+        }
+    }
+
+    /// Orders an action and keeps it in mind until its outcome can be told.
+    pub(super) fn order(
+        &mut self,
+        target: TargetId,
+        action: Action,
+        whom: Whom,
+        xact_start: Option<Timestamp>,
+        one_of_many: bool,
+    ) -> Effect {
+        let observer = self.observers.get(target.0);
+        let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
+        let behind = tick.and_then(|tick| tick.forest.value()).map(|forest| forest.pids_behind(whom.pid));
+        let record = Record {
+            id: self.events.next_id(),
+            at: self.now,
+            by: self.options.operator.clone(),
+            target: observer.map(|observer| observer.target.name.clone()).unwrap_or_default(),
+            action: if action.is_cancel() { "cancel" } else { "terminate" },
+            before: tick.map(|tick| outcome::counts(tick, whom.pid)).unwrap_or_default(),
+            session: whom,
+            sql: String::new(),
+            outcome: None,
+            after: None,
+        };
+        self.events.note(record.clone(), None);
+        self.pending.asked(outcome::Watched {
+            target,
+            action: action.clone(),
+            record: record.clone(),
+            xact_start,
+            behind: behind.unwrap_or_default(),
+            one_of_many,
+            outcome: None,
+        });
+        Effect::Act(Box::new(Order { target, action, record }))
+    }
+
+    /// A question stays live: what has changed since it was asked is marked, and a changed session disarms it.
+    pub(super) fn watch_question(&mut self) {
+        let of = |target: TargetId| self.observers.get(target.0);
+        match &mut self.overlay {
+            Some(Overlay::Confirm(confirm)) => {
+                let observer = of(confirm.target);
+                if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
+                    confirm.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
+                }
+            }
+            Some(Overlay::Many(many)) => {
+                if let Some(tick) = of(many.target).and_then(Observer::tick).and_then(Tick::postgres) {
+                    many.watch(tick);
+                }
+            }
+            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_)) | None => {}
+        }
+    }
+
+    /// Tells the outcomes that are known by now: each is an event, and one that was ordered alone is told at the
+    /// bottom, one after the other, long enough to be read.
+    pub(super) fn tell_outcomes(&mut self) -> Vec<Effect> {
+        let observers = &self.observers;
+        let tick = |target: TargetId| observers.get(target.0).and_then(Observer::tick);
+        let mut effects = Vec::new();
+        for told in self.pending.tell(self.now, tick) {
+            if !told.one_of_many {
+                self.untold.push_back((told.severity, told.record.outcome.clone().unwrap_or_default()));
+            }
+            self.events.note(told.record.clone(), Some(told.severity));
+            effects.push(Effect::Keep(Box::new(told.record)));
+        }
+        if self.toast.as_ref().is_none_or(|toast| !toast.outcome)
+            && let Some((severity, text)) = self.untold.pop_front()
+        {
+            self.toast = Some(Toast { severity, text, until: self.until(OUTCOME_TOAST), outcome: true });
+        }
+        effects
+    }
+}

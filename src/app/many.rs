@@ -1,0 +1,426 @@
+//! The question before acting on many sessions, and the acting itself: every target listed, what is left out and why,
+//! the number typed, one signal after the other at a bounded pace, each outcome told. `Esc` stops it midway.
+//!
+//! It must not know how a signal is sent: it says which one is due, and is told what came of it.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::activity::{ActivityRow, find};
+use super::confirm::DEAF;
+use super::marks::{Marks, Rule};
+use super::outcome;
+use crate::engine::vitals::is_own;
+use crate::engine::{PgTick, Severity};
+use crate::format::{age_at, counted};
+use crate::model::action::{Action, Outcome, Whom};
+use crate::model::postgres::{Session, State};
+use crate::model::{Reason, TargetId};
+use crate::terminal::{Chord, Key};
+
+/// Signals that may be made up for after the program was held up, so that a stall does not end in a burst.
+const CATCH_UP_MAX: i64 = 2;
+
+/// Digits that can be typed: more sessions than any server has.
+const DIGITS_MAX: usize = 6;
+
+/// What the person set for acting on many.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Applications that are left out; the beginning of their name, whatever its case.
+    pub protect: Vec<String>,
+    /// Signals a second.
+    pub signals_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let protect = ["pg_dump", "pg_basebackup", "pgbackrest", "barman", "wal-g", "Patroni", "repmgrd"];
+        Self { protect: protect.map(str::to_owned).to_vec(), signals_per_second: 20 }
+    }
+}
+
+impl Limits {
+    /// Whether an application is one that is left out.
+    pub(super) fn protects(&self, application: &str) -> bool {
+        let name = application.to_lowercase();
+        self.protect.iter().any(|known| !known.is_empty() && name.starts_with(&known.to_lowercase()))
+    }
+}
+
+/// One session that is meant.
+#[derive(Debug)]
+pub struct Entry {
+    /// The session as it was when the question was asked.
+    pub session: Session,
+    /// Who it is, in words.
+    pub whom: Whom,
+    /// What would be done.
+    pub action: Action,
+    /// Whether it has left, or is no longer what it was chosen for.
+    pub change: Option<&'static str>,
+    /// What came of it.
+    pub result: Option<(Severity, String)>,
+    /// Whether it holds an advisory lock.
+    pub holds_advisory_lock: bool,
+    rule: Rule,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The number has not been typed yet.
+    Asking,
+    /// So many signals have been ordered.
+    Sending {
+        /// The place of the next entry.
+        next: usize,
+        /// When its turn is.
+        at: Timestamp,
+    },
+    /// Nothing more is sent.
+    Over {
+        /// How many have been ordered.
+        sent: usize,
+    },
+}
+
+/// Whether it is known who holds advisory locks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advisory {
+    /// It is being read.
+    Reading,
+    /// It is known.
+    Known,
+    /// It cannot be read.
+    Unknown(Reason),
+}
+
+/// What a key answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ManyAnswer {
+    /// Nothing that concerns others.
+    Stay,
+    /// It is over, or was never begun.
+    Close,
+}
+
+/// An open question about many sessions, or its carrying out.
+#[derive(Debug)]
+pub struct Many {
+    /// The target they are on.
+    pub target: TargetId,
+    /// Whether to cancel statements; else to terminate sessions.
+    pub cancel: bool,
+    /// Who is meant.
+    pub entries: Vec<Entry>,
+    /// Who was chosen by a rule and holds an advisory lock: not meant, and listed apart.
+    pub apart: Vec<Entry>,
+    /// Who is left out: why, and how many.
+    pub left_out: BTreeMap<String, usize>,
+    /// What has been typed of the number.
+    pub typed: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether it is known who holds advisory locks.
+    pub advisory: Advisory,
+    /// The first line of the list on the screen.
+    pub offset: usize,
+    /// The server's clock.
+    pub server_time: Timestamp,
+    pause: SignedDuration,
+    deaf_until: Option<Timestamp>,
+}
+
+impl Many {
+    /// Asks about the marked sessions.
+    pub(super) fn new(target: TargetId, marks: &Marks, tick: &PgTick, cancel: bool, limits: &Limits) -> Self {
+        let mut entries = Vec::new();
+        let mut left_out = BTreeMap::new();
+        for (session, rule) in marks.sessions(tick) {
+            match excluded(session, tick, cancel, limits) {
+                Some(why) => *left_out.entry(why).or_default() += 1,
+                None => entries.push(Entry::new(session, rule, tick, cancel)),
+            }
+        }
+        // Whoever has been at it longest comes first, as in the list of sessions.
+        entries.sort_by_key(|entry| {
+            (entry.session.xact_start.is_none(), entry.session.xact_start, entry.session.id)
+        });
+        Self {
+            target,
+            cancel,
+            entries,
+            apart: Vec::new(),
+            left_out,
+            typed: String::new(),
+            phase: Phase::Asking,
+            advisory: if cancel { Advisory::Known } else { Advisory::Reading },
+            offset: 0,
+            server_time: tick.sample.server_time,
+            pause: SignedDuration::from_secs(1)
+                / i32::try_from(limits.signals_per_second.max(1)).unwrap_or(i32::MAX),
+            deaf_until: None,
+        }
+    }
+
+    /// Takes who holds advisory locks: of those chosen by a rule they are set apart.
+    pub(super) fn advisory_holders(&mut self, holders: Result<Vec<i32>, Reason>) {
+        if self.phase != Phase::Asking {
+            return;
+        }
+        match holders {
+            Ok(pids) => {
+                for entry in &mut self.entries {
+                    entry.holds_advisory_lock = pids.contains(&entry.session.id.pid);
+                }
+                let is_apart = |entry: &mut Entry| entry.holds_advisory_lock && entry.rule != Rule::Picked;
+                self.apart = self.entries.extract_if(.., is_apart).collect();
+                self.advisory = Advisory::Known;
+                self.typed.clear();
+            }
+            Err(reason) => self.advisory = Advisory::Unknown(reason),
+        }
+    }
+
+    /// Compares the entries with what they are now.
+    pub(super) fn watch(&mut self, tick: &PgTick) {
+        self.server_time = tick.sample.server_time;
+        if tick.sample.sessions.value().is_none() {
+            return;
+        }
+        for entry in self.entries.iter_mut().filter(|entry| entry.result.is_none()) {
+            entry.change = match find(tick, entry.session.id) {
+                None => Some("gone"),
+                Some(now) if entry.is_still_meant(now) => None,
+                Some(_) => Some("changed"),
+            };
+        }
+    }
+
+    /// It is on the screen now, and begins to listen a moment later.
+    pub(super) fn drawn(&mut self, now: Timestamp) {
+        if self.deaf_until.is_none() {
+            self.disturb(now);
+        }
+    }
+
+    /// Something arrived that was not meant as an answer.
+    pub(super) fn disturb(&mut self, now: Timestamp) {
+        self.deaf_until = now.checked_add(DEAF).ok();
+    }
+
+    /// Takes a key.
+    pub(super) fn answer(&mut self, chord: Chord, now: Timestamp, page: isize) -> ManyAnswer {
+        if self.deaf_until.is_none_or(|until| now < until) {
+            return ManyAnswer::Stay;
+        }
+        self.scroll(chord.key, page);
+        let digit = chord.character().filter(char::is_ascii_digit);
+        match (self.phase, chord.key) {
+            (Phase::Sending { .. }, Key::Esc) => self.stop(),
+            (Phase::Asking | Phase::Over { .. }, _) if closes(chord) => return ManyAnswer::Close,
+            (Phase::Over { .. }, Key::Enter) => return ManyAnswer::Close,
+            (Phase::Sending { .. } | Phase::Over { .. }, _) => {}
+            (Phase::Asking, Key::Enter) => self.begin(now),
+            (Phase::Asking, Key::Backspace) => drop(self.typed.pop()),
+            (Phase::Asking, _) => self.typed.extend(digit.filter(|_| self.typed.len() < DIGITS_MAX)),
+        }
+        ManyAnswer::Stay
+    }
+
+    fn scroll(&mut self, key: Key, page: isize) {
+        let moved = match key {
+            Key::Up => -1,
+            Key::Down => 1,
+            Key::PageUp => -page,
+            Key::PageDown => page,
+            Key::Home => isize::MIN,
+            Key::End => isize::MAX,
+            Key::Char(_)
+            | Key::Enter
+            | Key::Esc
+            | Key::Tab
+            | Key::Backspace
+            | Key::Delete
+            | Key::Left
+            | Key::Right
+            | Key::F(_) => 0,
+        };
+        let last = (self.entries.len() + self.apart.len()).saturating_sub(1);
+        self.offset = self.offset.saturating_add_signed(moved).min(last);
+    }
+
+    /// Sends nothing more.
+    pub(super) const fn stop(&mut self) {
+        if let Phase::Sending { next, .. } = self.phase {
+            self.phase = Phase::Over { sent: next };
+        }
+    }
+
+    /// Whether the number that was typed is that of the sessions meant, and everything is known that should be.
+    pub fn is_armed(&self) -> bool {
+        !self.entries.is_empty()
+            && self.advisory != Advisory::Reading
+            && self.typed.parse() == Ok(self.entries.len())
+    }
+
+    fn begin(&mut self, now: Timestamp) {
+        if self.is_armed() {
+            self.phase = Phase::Sending { next: 0, at: now };
+            self.offset = 0;
+        } else {
+            self.typed.clear();
+        }
+    }
+
+    /// When the next signal is due; `None` when nothing is being sent.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Sending { at, .. } => Some(at),
+            Phase::Asking | Phase::Over { .. } => None,
+        }
+    }
+
+    /// The entry whose turn has come.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<&Entry> {
+        let Phase::Sending { next, at } = self.phase else { return None };
+        if now < at {
+            return None;
+        }
+        let earliest = now.checked_sub(self.pause * i32::try_from(CATCH_UP_MAX).unwrap_or(0)).unwrap_or(at);
+        let following = at.max(earliest).checked_add(self.pause).unwrap_or(now);
+        self.phase = if next + 1 < self.entries.len() {
+            Phase::Sending { next: next + 1, at: following }
+        } else {
+            Phase::Over { sent: next + 1 }
+        };
+        self.entries.get(next)
+    }
+
+    /// Takes what came of one signal.
+    pub(super) fn arrived(&mut self, outcome: &Outcome) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.action == outcome.action) {
+            entry.result = Some(outcome::in_short(outcome));
+        }
+    }
+
+    /// How many entries came to what: gone, left alone, and so on; only those whose outcome is known.
+    pub fn tally(&self) -> BTreeMap<&str, usize> {
+        let mut tally = BTreeMap::new();
+        for (_, text) in self.entries.iter().filter_map(|entry| entry.result.as_ref()) {
+            // `gone after 2ms` and `gone after 31ms` are the same for this purpose.
+            let kind = text.split([':', ',']).next().unwrap_or(text);
+            let kind = kind.split(" after ").next().unwrap_or(kind);
+            *tally.entry(kind).or_default() += 1;
+        }
+        tally
+    }
+
+    /// The title of the window.
+    pub fn title(&self) -> String {
+        let sessions = counted(self.entries.len(), "session");
+        let known = self.entries.iter().filter(|entry| entry.result.is_some()).count();
+        match self.phase {
+            Phase::Asking if self.cancel => format!("Cancel the statements of {sessions} ?"),
+            Phase::Asking => format!("Terminate {sessions} ?"),
+            Phase::Sending { next, .. } => format!("{next} of {sessions} signalled, {known} outcomes"),
+            Phase::Over { sent } if sent < self.entries.len() => {
+                format!("stopped: {sent} of {sessions} signalled, {known} outcomes")
+            }
+            Phase::Over { .. } => format!("{sessions} signalled, {known} outcomes"),
+        }
+    }
+
+    /// What is meant, in figures.
+    pub fn summary(&self) -> String {
+        let count =
+            |wanted: fn(&Session) -> bool| self.entries.iter().filter(|it| wanted(&it.session)).count();
+        let in_transaction = count(|session| session.xact_start.is_some());
+        let written = count(|session| session.backend_xid.is_some());
+        let oldest = self.entries.iter().filter_map(|entry| entry.session.id.backend_start).min();
+        let oldest = oldest.map(|at| format!(", oldest session {}", age_at(at, self.server_time)));
+        format!("{in_transaction} in a transaction, {written} have written{}", oldest.unwrap_or_default())
+    }
+}
+
+impl Entry {
+    fn new(session: &Session, rule: Rule, tick: &PgTick, cancel: bool) -> Self {
+        let id = session.id;
+        let action = match rule.still(session) {
+            _ if cancel => Action::Cancel { session: id, query_start: session.query_start },
+            Some(still) => Action::TerminateIf { session: id, still },
+            None => Action::TerminateAny { session: id },
+        };
+        Self {
+            whom: whom(session, tick),
+            session: session.clone(),
+            action,
+            change: None,
+            result: None,
+            holds_advisory_lock: false,
+            rule,
+        }
+    }
+
+    fn is_still_meant(&self, now: &Session) -> bool {
+        match self.action {
+            Action::Cancel { query_start, .. } => {
+                now.query_start == query_start && now.state == Some(State::Active)
+            }
+            Action::Terminate { .. } | Action::TerminateAny { .. } | Action::TerminateIf { .. } => {
+                self.rule.still(now) == self.rule.still(&self.session) && self.has_kept_state(now)
+            }
+        }
+    }
+
+    fn has_kept_state(&self, now: &Session) -> bool {
+        match self.rule {
+            Rule::Picked | Rule::Application => true,
+            Rule::Idle | Rule::IdleInTransaction | Rule::Active => now.state == self.session.state,
+        }
+    }
+}
+
+/// Whether a key says that it shall not be, or that it has been read.
+const fn closes(chord: Chord) -> bool {
+    match (chord.key, chord.character()) {
+        (Key::Esc, _) | (_, Some('q' | 'n')) => true,
+        (key, _) => chord.ctrl && matches!(key, Key::Char('c')),
+    }
+}
+
+/// A session in words, for the list and the record.
+pub(super) fn whom(session: &Session, tick: &PgTick) -> Whom {
+    let row = ActivityRow::present(session, tick);
+    Whom {
+        pid: session.id.pid,
+        backend_start: session.id.backend_start,
+        user: row.user(),
+        database: row.database(),
+        application: session.application_name.to_string(),
+        client: row.client(),
+        state: session.state.map_or("hidden", State::as_str),
+    }
+}
+
+/// Why a marked session is left out of many, in words that follow a count; `None` when it is meant.
+fn excluded(session: &Session, tick: &PgTick, cancel: bool, limits: &Limits) -> Option<String> {
+    let superuser = |role| tick.sample.names.superusers.contains(&role);
+    if is_own(&tick.sample, session) {
+        Some("of ours".into())
+    } else if !session.is_client() {
+        Some(session.backend_type.as_deref().unwrap_or("process of the server").to_owned())
+    } else if session.id.backend_start.is_none() {
+        Some("hidden from this role (GRANT pg_read_all_stats)".into())
+    } else if !tick.sample.rights.superuser && session.usesysid.is_some_and(superuser) {
+        Some("of superusers, which you may not signal".into())
+    } else if limits.protects(&session.application_name) {
+        Some(format!("{} (protected)", session.application_name))
+    } else if cancel && session.state != Some(State::Active) {
+        Some("without a statement to cancel".into())
+    } else {
+        None
+    }
+}
