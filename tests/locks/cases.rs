@@ -316,7 +316,8 @@ fn an_index_built_concurrently_waits_for_an_open_transaction() {
 #[test]
 fn a_session_waits_where_its_parallel_worker_waits() {
     on_every_major(|stage| {
-        let (client, holder, leader) = (stage.client(), stage.session(), stage.session());
+        let (client, holder) = (stage.client(), stage.session());
+        let (leader, follower) = (stage.session(), stage.session());
         client
             .execute(
                 "CREATE OR REPLACE FUNCTION count_orders() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS
@@ -326,6 +327,7 @@ fn a_session_waits_where_its_parallel_worker_waits() {
         holder.execute("BEGIN; LOCK TABLE orders").unwrap();
         let parallel = if stage.major >= 16 { "debug_parallel_query" } else { "force_parallel_mode" };
         leader.execute(&format!("SET {parallel} = on")).unwrap();
+        leader.execute("SELECT pg_advisory_lock(12)").unwrap();
         let counting = leader.spawn("SELECT count_orders()");
         let worker =
             format!("SELECT pid FROM pg_stat_get_activity(NULL) WHERE leader_pid = {}", leader.pid());
@@ -334,12 +336,15 @@ fn a_session_waits_where_its_parallel_worker_waits() {
         });
         let worker: i32 = client.cell(&worker).unwrap().parse().unwrap();
         assert!(!waits(&client, leader.pid()));
+        let _following = start_waiting(&client, &follower, "SELECT pg_advisory_lock(12)");
         let (truth, tick) = at_rest(&client, &mut Watch::start(stage.primary()));
         let forest = forest(&tick);
 
         let root = only_root(forest);
-        assert_eq!(root.pid, Some(holder.pid()));
+        assert_eq!((root.pid, root.behind), (Some(holder.pid()), 2));
         assert_eq!(children(forest, root), [leader.pid()]);
+        assert_eq!(children(forest, forest.find(leader.pid()).unwrap()), [follower.pid()]);
+        assert!(forest.pids_behind(holder.pid()).contains(&follower.pid()));
         for pid in [worker, leader.pid()] {
             assert_eq!(truth[&pid], [holder.pid()].into());
             assert_eq!(forest.blocked_by(pid), [holder.pid()], "of {pid}, led by {}", leader.pid());

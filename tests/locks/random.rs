@@ -108,6 +108,8 @@ fn take(session: &Client, planned: &Session, gid: &str) {
         let forced = if workers == 1 { "on" } else { "off" };
         session.execute(&format!("SELECT locks.in_parallel('{forced}')")).unwrap();
     }
+    // NOWAIT does not keep a row lock from waiting for a newer version of the row.
+    session.execute("SET lock_timeout = '50ms'").unwrap();
     let in_transaction = !matches!(planned.kind, Kind::Idle | Kind::Builder);
     if in_transaction {
         session.execute("BEGIN").unwrap();
@@ -119,6 +121,7 @@ fn take(session: &Client, planned: &Session, gid: &str) {
             session.execute("ROLLBACK TO before").unwrap();
         }
     }
+    session.execute("SET lock_timeout = 0").unwrap();
     if planned.kind == Kind::Prepared {
         session.execute(&format!("PREPARE TRANSACTION '{gid}'")).unwrap();
     }

@@ -193,6 +193,9 @@ pub(crate) fn compare(what: &str, client: &Client, watch: &mut Watch, major: u32
             ));
         }
     }
+    if major >= 14 {
+        wrong.extend(wrongly_behind(&truth, &rows, forest));
+    }
     let once = stands_once(forest, &rows);
     if !wrong.is_empty() || once.is_err() {
         let table: Vec<String> = rows.iter().filter(|row| of_interest(&rows, row)).map(line).collect();
@@ -209,6 +212,34 @@ fn edges(rows: &[Row], pid: i32) -> (BTreeSet<i32>, BTreeSet<i32>) {
     let parties =
         |granted: bool| all.iter().filter(|row| row.granted == granted).map(|row| row.party).collect();
     (parties(true), parties(false))
+}
+
+/// For each party that others wait for: where the program does not name all who wait behind it, or too many.
+fn wrongly_behind(truth: &Blockers, rows: &[Row], forest: &Forest) -> Vec<String> {
+    let leaders: BTreeMap<i32, i32> = rows.iter().map(|row| (row.pid, row.party)).collect();
+    let leader = |pid: &i32| leaders.get(pid).copied().unwrap_or(*pid);
+    let edges: BTreeSet<(i32, i32)> = truth
+        .iter()
+        .flat_map(|(waiter, blockers)| blockers.iter().map(move |blocker| (leader(waiter), *blocker)))
+        .collect();
+    let blocking: BTreeSet<i32> = edges.iter().map(|(_, blocker)| *blocker).filter(|pid| *pid != 0).collect();
+    let mut wrong = Vec::new();
+    for root in blocking {
+        let mut behind = BTreeSet::from([root]);
+        while let Some((waiter, _)) =
+            edges.iter().find(|(waiter, blocker)| behind.contains(blocker) && !behind.contains(waiter))
+        {
+            behind.insert(*waiter);
+        }
+        behind.remove(&root);
+        let mut seen: BTreeSet<i32> = forest.pids_behind(root).iter().map(leader).collect();
+        // In a circle its own worker waits behind it.
+        seen.remove(&root);
+        if seen != behind {
+            wrong.push(format!("behind {root} there wait {behind:?}, the program says {seen:?}"));
+        }
+    }
+    wrong
 }
 
 /// That every waiting party stands in the forest once.
