@@ -237,7 +237,7 @@ impl Forest {
             let mut places = blockers.filter_map(|party| self.node_of.get(party));
             if places.any(|place| nodes.contains(place)) {
                 nodes.extend(node.iter().map(|(place, _)| *place));
-                let others = waiting().filter(|(place, _)| *place != own);
+                let others = waiting().filter(|(_, party)| Some(party) != self.graph.party_of.get(&pid));
                 pids.extend(others.map(|(_, party)| self.graph.pid_of(*party)));
             }
         }

@@ -49,7 +49,8 @@ fn an_idle_session_that_holds_an_advisory_lock_is_a_root() {
         assert_eq!(session_of(&tick, holder.pid()).state, Some(State::Idle));
         assert_eq!(forest.blocked_by(waiter.pid()), [holder.pid()]);
         let wait = forest.find(waiter.pid()).unwrap().waits_for.clone().unwrap();
-        assert_eq!((wait.object.as_str(), wait.held_by), ("advisory 4711", vec![holder.pid()]));
+        assert_eq!(wait.object, "advisory 4711");
+        assert_eq!(forest.held_by(forest.find(waiter.pid()).unwrap()), [holder.pid()]);
         let advice = forest.advice(root);
         assert_eq!((advice.action, advice.pid), (AdvisedAction::Terminate, Some(holder.pid())));
 
@@ -111,9 +112,10 @@ fn selects_queue_behind_an_alter_that_waits_for_a_long_select() {
         for pid in chain.queue_pids() {
             assert_eq!(forest.blocked_by(pid), [chain.alter.pid()]);
             assert_eq!(truth[&pid], [chain.alter.pid()].into());
-            let wait = forest.find(pid).unwrap().waits_for.as_ref().unwrap();
+            let node = forest.find(pid).unwrap();
+            assert_eq!(node.waits_for.as_ref().unwrap().object, "orders");
             // Nobody holds it in a mode that keeps a SELECT out.
-            assert_eq!((wait.object.as_str(), wait.held_by.as_slice()), ("orders", &[][..]));
+            assert_eq!(forest.held_by(node), [0; 0]);
         }
     });
 }
@@ -246,8 +248,8 @@ fn of_three_who_update_a_row_each_stands_once() {
         let mut expected = vec![(0, Some(root.pid())), (1, Some(first)), (2, Some(second)), (2, Some(third))];
         expected.sort_unstable();
         assert_eq!(places, expected);
-        assert_eq!(forest.find(third).unwrap().also_behind, [second]);
-        assert_eq!(forest.find(second).unwrap().also_behind, [0; 0]);
+        assert_eq!(forest.also_behind(forest.find(third).unwrap()), [second]);
+        assert_eq!(forest.also_behind(forest.find(second).unwrap()), [0; 0]);
         let object = |pid: i32| forest.find(pid).unwrap().waits_for.as_ref().unwrap().object.clone();
         assert!(object(first).starts_with("tx "), "{}", object(first));
         let place = client.cell("SELECT ctid FROM orders WHERE id = 1").unwrap();
@@ -276,7 +278,7 @@ fn a_root_that_has_left_meanwhile_is_gone() {
             Action::TerminateAny { session: seen.id },
             Action::Cancel { session: seen.id, query_start: seen.query_start },
         ] {
-            assert_eq!(watch.act(action), Ok(ActionReply::Gone), "{action:?}");
+            assert_eq!(watch.act(action.clone()), Ok(ActionReply::Gone), "{action:?}");
         }
     });
 }
@@ -305,7 +307,7 @@ fn an_index_built_concurrently_waits_for_an_open_transaction() {
         );
         assert_eq!(&*wait.tag.locktype, "virtualxid");
         assert_eq!(wait.object, format!("virtual tx {}", client.cell(&of_writer).unwrap()));
-        assert_eq!(wait.held_by, [writer.pid()]);
+        assert_eq!(forest.held_by(forest.find(builder.pid()).unwrap()), [writer.pid()]);
 
         writer.execute("ROLLBACK").unwrap();
         building.wait(PATIENCE).unwrap();

@@ -47,7 +47,7 @@ fn a_reader_of_a_standby_waits_for_the_process_that_replays() {
         assert_eq!(truth, [(reader.pid(), [startup].into())].into());
         let root = only_root(forest);
         assert_eq!((root.kind, root.pid, root.behind), (NodeKind::Session, Some(startup), 1));
-        assert_eq!(root.situation, RootSituation::Background);
+        assert_eq!(root.situation, RootSituation::Startup);
         assert_eq!(session_of(&tick, startup).backend_type.as_deref(), Some("startup"));
         assert_eq!(children(forest, root), [reader.pid()]);
         assert_eq!(forest.blocked_by(reader.pid()), [startup]);
