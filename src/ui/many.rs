@@ -66,9 +66,9 @@ fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, is_apart: bool
     let age = since.map_or_else(|| "?".into(), |since| age_at(since, many.server_time));
     let whom = &entry.whom;
     let who = format!(
-        "{:>7}  {:<27} {age:>7}  {:<12} {:<16} {:<15}",
+        "{:>7}  {:<20} {age:>7}  {:<12} {:<16} {:<15}",
         whom.pid,
-        text::fit(whom.state, 27, true),
+        text::fit(whom.state, 20, true),
         text::fit(&text::line(&whom.user), 12, true),
         text::fit(&text::line(&whom.application), 16, true),
         whom.client

@@ -31,7 +31,12 @@ pub(super) fn title(app: &App) -> String {
     if view.frozen {
         title += " · order frozen";
     }
-    title
+    title + &marked(app)
+}
+
+/// How many sessions are marked, for a title.
+pub(super) fn marked(app: &App) -> String {
+    if app.marks.is_empty() { String::new() } else { format!(" · {} marked", app.marks.len()) }
 }
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick) {

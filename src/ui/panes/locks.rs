@@ -35,7 +35,7 @@ pub(super) fn title(app: &App) -> String {
     if !app.locks.filter_text.is_empty() {
         title += &format!(" · /{}", app.locks.filter_text);
     }
-    title
+    title + &super::activity::marked(app)
 }
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick) {
