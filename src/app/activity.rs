@@ -354,6 +354,11 @@ impl ActivityView {
         }
     }
 
+    /// Whether a row is listed only because it blocks one that is shown.
+    pub(super) fn is_filtered(&self, key: &RowKey) -> bool {
+        matches!(key, RowKey::Session(id) if self.filtered.contains(id))
+    }
+
     /// The row of a key: from the tick, or the departed one.
     pub fn row<'a>(&'a self, tick: &'a PgTick, key: &RowKey) -> Option<ActivityRow<'a>> {
         let RowKey::Session(id) = key else { return None };

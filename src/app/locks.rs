@@ -234,9 +234,7 @@ pub fn advice(view: &LocksView, tick: &PgTick) -> Option<(String, Option<String>
     let pid = row.name();
     let text = match (row.node.behind, row.node.frees_now) {
         (0, _) => format!("nobody waits behind {pid}: ending it helps only itself"),
-        (behind, 0) => {
-            format!("ending {pid} frees nobody at once: the {behind} behind it wait for the same root")
-        }
+        (behind, 0) => format!("ending {pid} frees nobody now; the {behind} behind it go on waiting"),
         (behind, frees) => {
             format!("cancel {pid} frees {frees} now, {behind} behind; its statement fails, the root stays")
         }

@@ -322,14 +322,15 @@ impl Many {
     pub fn title(&self) -> String {
         let sessions = counted(self.entries.len(), "session");
         let known = self.entries.iter().filter(|entry| entry.result.is_some()).count();
+        let known = counted(known, "outcome");
         match self.phase {
             Phase::Asking if self.cancel => format!("Cancel the statements of {sessions} ?"),
             Phase::Asking => format!("Terminate {sessions} ?"),
-            Phase::Sending { next, .. } => format!("{next} of {sessions} signalled, {known} outcomes"),
+            Phase::Sending { next, .. } => format!("{next} of {sessions} signalled, {known}"),
             Phase::Over { sent } if sent < self.entries.len() => {
-                format!("stopped: {sent} of {sessions} signalled, {known} outcomes")
+                format!("stopped: {sent} of {sessions} signalled, {known}")
             }
-            Phase::Over { .. } => format!("{sessions} signalled, {known} outcomes"),
+            Phase::Over { .. } => format!("{sessions} signalled, {known}"),
         }
     }
 

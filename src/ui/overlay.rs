@@ -62,21 +62,27 @@ pub(super) fn help(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, offset: 
     scrolled(canvas, layout, &lines, offset, "Keys");
 }
 
+/// Room for the names of fields.
+const NAMES: usize = 17;
+
 /// One row in full.
 pub(super) fn detail(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, detail: &Detail) {
     let Some(sheet) = detail.sheet(app) else {
         scrolled(canvas, layout, &[vec![Span::new(Role::Dim, "it has gone")]], 0, "Gone");
         return;
     };
-    let mut lines: Vec<Vec<Span>> = sheet
-        .fields
-        .iter()
-        .map(|(name, value)| vec![Span::new(Role::Label, format!("{name:<17}")), value.clone()])
-        .collect();
+    let width = usize::from(layout.area.width.saturating_sub(8)).max(20);
+    let mut lines: Vec<Vec<Span>> = Vec::new();
+    for (name, value) in &sheet.fields {
+        let pieces = text::wrapped(&text::line(&value.text), width.saturating_sub(NAMES));
+        for (number, piece) in pieces.into_iter().enumerate() {
+            let name = if number == 0 { *name } else { "" };
+            lines.push(vec![Span::new(Role::Label, format!("{name:<NAMES$}")), Span::new(value.role, piece)]);
+        }
+    }
     if !sheet.text.is_empty() {
         lines.push(Vec::new());
         lines.push(vec![Span::new(Role::Title, sheet.heading)]);
-        let width = usize::from(layout.area.width.saturating_sub(8)).max(20);
         lines.extend(
             text::lines(&sheet.text).flat_map(|line| broken(&line, width)).map(|line| vec![Span::text(line)]),
         );

@@ -125,23 +125,7 @@ const INDENT: u16 = 2;
 /// Writes a longer text over as many lines as it needs and returns their number.
 fn wrapped(canvas: &mut Canvas<'_>, area: Rect, indent: u16, role: Role, raw: &str) -> u16 {
     let area = Rect { x: area.x + indent, width: area.width.saturating_sub(indent), ..area };
-    let width = usize::from(area.width).max(1);
-    let clean = text::line(raw);
-    let mut lines: Vec<String> = vec![String::new()];
-    for word in clean.split(' ') {
-        let fits = lines
-            .last()
-            .is_some_and(|line| line.is_empty() || text::width(line) + 1 + text::width(word) <= width);
-        match lines.last_mut() {
-            Some(line) if fits => {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-            }
-            Some(_) | None => lines.push(word.to_owned()),
-        }
-    }
+    let lines = text::wrapped(&text::line(raw), usize::from(area.width));
     let mut used = 0;
     for line in lines {
         if used < area.height {

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking; a written moment is long and matches the model's optional fields"
 )]
 
+mod acting;
 mod findings;
 mod moment;
 mod picture;

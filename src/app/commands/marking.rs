@@ -19,9 +19,7 @@ pub(super) fn mark_selected(app: &mut App) -> Vec<Effect> {
 pub(super) fn mark_all(app: &mut App) -> Vec<Effect> {
     let sessions = match (app.focus, app.pg()) {
         (Pane::Locks, Some(tick)) => subtree(app, tick),
-        (Pane::Activity, Some(tick)) => {
-            app.activity.list.rows.iter().flat_map(|key| of_row(app, tick, key)).collect()
-        }
+        (Pane::Activity, Some(tick)) => shown(app).flat_map(|key| of_row(app, tick, key)).collect(),
         (
             Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events,
             _,
@@ -30,6 +28,11 @@ pub(super) fn mark_all(app: &mut App) -> Vec<Effect> {
     app.marks.mark(sessions, Rule::Picked);
     say_count(app);
     Vec::new()
+}
+
+/// The rows that pass the filter: whoever is listed only because they block somebody is not meant by it.
+fn shown(app: &App) -> impl Iterator<Item = &RowKey> {
+    app.activity.list.rows.iter().filter(|key| !app.activity.is_filtered(key))
 }
 
 /// Marks what a ready-made selection chooses.

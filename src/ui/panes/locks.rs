@@ -48,8 +48,14 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         return;
     }
     let rows = listed_locks(&app.locks, tick);
-    if rows.is_empty() {
+    if rows.iter().all(|(_, line)| matches!(line, LockLine::Gone { .. })) {
         quiet(canvas, area, tick);
+        for (number, (_, line)) in rows.iter().enumerate() {
+            if let LockLine::Gone { text, .. } = line {
+                let place = below(area, u16::try_from(number + 1).unwrap_or(u16::MAX));
+                paragraph(canvas, place, &[Span::new(Role::Gone, text.clone())]);
+            }
+        }
         return;
     }
     let advice_rows = advice_rows(area.height);
