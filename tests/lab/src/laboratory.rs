@@ -13,6 +13,7 @@ use crate::client::login;
 use crate::configuration::{self, Common, Ports};
 use crate::engine::Engine;
 use crate::keeper::Keeper;
+use crate::majors::directory;
 use crate::postgres::{Postgres, tail};
 use crate::programs::Programs;
 use crate::scenario::{Load, Scenario};
@@ -62,7 +63,7 @@ impl Lab {
     /// Starts the servers and fills the database `shop`; blocks until all of them take connections
     /// and the standby follows.
     pub fn start(options: Options) -> Result<Self> {
-        let programs = Programs::find(options.major, options.redis)?;
+        let programs = Programs::find(directory(options.major)?, options.redis)?;
         let engine = Arc::new(Engine::new()?);
         let mut attempt = 1;
         loop {
@@ -108,6 +109,8 @@ impl Lab {
 
     fn try_start(options: &Options, programs: &Programs, engine: &Arc<Engine>) -> Result<Self> {
         let directory = make_directory(programs)?;
+        let programs =
+            &programs.within_reach(&directory).inspect_err(|_| drop(fs::remove_dir_all(&directory)))?;
         let ports = Ports::find()?;
         let common = Common {
             directory: &directory,

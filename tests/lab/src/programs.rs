@@ -5,14 +5,20 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{User, geteuid};
 
 /// Names the command which installs what is missing.
-const CURE: &str = "run: sh tests/lab/setup.sh";
+pub(crate) const CURE: &str = "run: sh tests/lab/setup.sh";
 
-/// Where Debian puts the servers, one directory per major version.
-const DEBIAN: &str = "/usr/lib/postgresql";
+/// Copies what a server consists of, and gives the copy away: the keeper has to remove it.
+const COPY: &str = r#"
+    mkdir "$2"
+    for part in bin lib share; do
+        [ ! -e "$1/$part" ] || cp -a "$1/$part" "$2"
+    done
+    chown -R "$3" "$2"
+"#;
 
 /// The programs and the account of a lab.
 #[derive(Debug, Clone)]
@@ -20,6 +26,8 @@ pub(crate) struct Programs {
     pub(crate) postgres: PathBuf,
     pub(crate) redis: Option<PathBuf>,
     pub(crate) account: Option<Account>,
+    /// Whether the account cannot run PostgreSQL where it lies.
+    closed: bool,
 }
 
 /// The account to which servers are dropped when we are root, because they refuse to run as root.
@@ -30,13 +38,43 @@ pub(crate) struct Account {
 }
 
 impl Programs {
-    /// Finds the servers; a missing one is an error that names the cure.
-    pub(crate) fn find(major: Option<u32>, redis: bool) -> Result<Self> {
-        Ok(Self {
-            postgres: postgres_directory(major)?,
-            redis: if redis { Some(redis_server()?) } else { None },
-            account: account()?,
-        })
+    /// Finds what belongs to a PostgreSQL in a directory; a missing Redis is an error that names
+    /// the cure.
+    pub(crate) fn find(postgres: PathBuf, redis: bool) -> Result<Self> {
+        let redis = if redis { Some(redis_server()?) } else { None };
+        let mut programs = Self { postgres, redis, account: account()?, closed: false };
+        programs.closed = programs.account.is_some() && !programs.runs_postgres();
+        Ok(programs)
+    }
+
+    /// The same programs, with a PostgreSQL that the account can run: when its folder is closed to
+    /// the account, it is copied into `directory`.
+    pub(crate) fn within_reach(&self, directory: &Path) -> Result<Self> {
+        let Some(account) = self.account.filter(|_| self.closed) else {
+            return Ok(self.clone());
+        };
+        let closed = self.postgres.display();
+        let tree = self.postgres.parent().with_context(|| format!("{closed} is no directory of programs"))?;
+        let copy = directory.join("server");
+        let output = Command::new("/bin/sh")
+            .args(["-euc", COPY, "lab-copy"])
+            .args([tree, &copy])
+            .arg(format!("{}:{}", account.uid, account.gid))
+            .output()
+            .context("could not copy PostgreSQL with /bin/sh")?;
+        let programs = Self { postgres: copy.join("bin"), closed: false, ..self.clone() };
+        ensure!(
+            output.status.success() && programs.runs_postgres(),
+            "the servers' account can run neither {closed}/postgres nor a copy of it: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(programs)
+    }
+
+    /// Says if the servers' account can run `postgres`.
+    fn runs_postgres(&self) -> bool {
+        let output = self.command(self.postgres.join("postgres")).arg("--version").current_dir("/").output();
+        output.is_ok_and(|it| it.status.success())
     }
 
     /// Prepares a command which runs as the servers do: with their account, in a process group of
@@ -70,37 +108,6 @@ fn account() -> Result<Option<Account>> {
     bail!("PostgreSQL refuses to run as root, and there is no user postgres or nobody; {CURE}")
 }
 
-/// The directory with `initdb`, `pg_ctl` and `postgres`: `DBTRIAGE_PG_BIN` (a list, separated by
-/// colons), else the newest of Debian's, else the search path.
-fn postgres_directory(major: Option<u32>) -> Result<PathBuf> {
-    let named: Vec<PathBuf> = env::var_os("DBTRIAGE_PG_BIN")
-        .map(|list| env::split_paths(&list).filter(|it| !it.as_os_str().is_empty()).collect())
-        .unwrap_or_default();
-    if let Some(wrong) = named.iter().find(|it| !is_postgres(it)) {
-        bail!("DBTRIAGE_PG_BIN names {}, which has no initdb, pg_ctl and postgres", wrong.display());
-    }
-    let found = match major {
-        Some(major) => {
-            let debian = PathBuf::from(format!("{DEBIAN}/{major}/bin"));
-            let mut candidates = named.into_iter().chain([debian]).chain(search_path());
-            candidates.find(|it| is_postgres(it) && version(it) == Some(major))
-        }
-        None => named
-            .into_iter()
-            .next()
-            .or_else(newest_of_debian)
-            .or_else(|| search_path().find(|it| is_postgres(it))),
-    };
-    match (found, major) {
-        (Some(found), _) => Ok(found),
-        (None, Some(major)) => bail!(
-            "PostgreSQL {major} was not found in DBTRIAGE_PG_BIN, {DEBIAN} or PATH; \
-             put the directory of its initdb into DBTRIAGE_PG_BIN"
-        ),
-        (None, None) => bail!("no PostgreSQL server was found in {DEBIAN} or PATH; {CURE}"),
-    }
-}
-
 fn redis_server() -> Result<PathBuf> {
     search_path()
         .map(|directory| directory.join("redis-server"))
@@ -108,29 +115,8 @@ fn redis_server() -> Result<PathBuf> {
         .with_context(|| format!("no redis-server was found in PATH; {CURE}"))
 }
 
-fn search_path() -> impl Iterator<Item = PathBuf> {
+/// The directories in which programs are looked for.
+pub(crate) fn search_path() -> impl Iterator<Item = PathBuf> {
     let path = path();
     env::split_paths(&path).collect::<Vec<_>>().into_iter()
-}
-
-fn is_postgres(directory: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres"].iter().all(|it| directory.join(it).is_file())
-}
-
-fn newest_of_debian() -> Option<PathBuf> {
-    let mut majors: Vec<u32> = std::fs::read_dir(DEBIAN)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect();
-    majors.sort_unstable_by(|a, b| b.cmp(a));
-    majors.into_iter().map(|it| PathBuf::from(format!("{DEBIAN}/{it}/bin"))).find(|it| is_postgres(it))
-}
-
-/// The major version of the server in a directory: `postgres (PostgreSQL) 15.18 (Debian ...)`.
-fn version(directory: &Path) -> Option<u32> {
-    let output = Command::new(directory.join("postgres")).arg("--version").output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let number = text.split_whitespace().nth(2)?;
-    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
 }
