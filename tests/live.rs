@@ -1328,3 +1328,8 @@ fn a_tick_is_one_round_trip() {
 fn samples_and_terminate_under_a_lock_on_the_relations() {
     work_under_a_lock("oncall", "pg_catalog.pg_class", "SELECT count(*) FROM pg_catalog.pg_class");
 }
+
+#[test]
+fn every_other_major() {
+    dbtriage_lab::on_every_other_major("every_other_major").unwrap();
+}

@@ -20,6 +20,7 @@ mod cache;
 mod client;
 mod configuration;
 mod engine;
+mod every_major;
 mod keeper;
 mod laboratory;
 mod majors;
@@ -32,6 +33,7 @@ mod wait;
 
 pub use cache::Redis;
 pub use client::{Client, Running};
+pub use every_major::on_every_other_major;
 pub use laboratory::{Lab, Options};
 pub use majors::{MAJORS, server_directory};
 pub use postgres::Postgres;
