@@ -770,6 +770,28 @@ fn a_prepared_transaction_is_a_root_without_a_process() {
 }
 
 #[test]
+fn a_migration_stands_before_readers_who_have_been_connected_for_longer() {
+    let lab = take(&QUIET);
+    let primary = lab.primary();
+    let [client, holder, reader, migration] = ["postgres", "shop_owner", "shop_owner", "shop_owner"]
+        .map(|user| primary.client(user, "shop").unwrap());
+    holder.execute("BEGIN; SELECT count(*) FROM orders").unwrap();
+    let altering = migration.spawn("ALTER TABLE orders ADD COLUMN IF NOT EXISTS note text");
+    until("the migration to wait", PATIENCE, || client.rows(BLOCKED).unwrap().len() == 1);
+    let reading = reader.spawn("SELECT count(*) FROM orders");
+    until("the reader to wait", PATIENCE, || client.rows(BLOCKED).unwrap().len() == 2);
+    let target = look_at(primary, "oncall");
+    holder.execute("ROLLBACK").unwrap();
+    for running in [altering, reading] {
+        running.wait(PATIENCE).unwrap();
+    }
+    let [root] = list(&target["locks"]["roots"]) else { panic!("not one root: {}", target["locks"]) };
+    assert_eq!(root["pid"], holder.pid());
+    assert_eq!(pids(&session_of(&target, migration.pid())["blocked_by"]), [i64::from(holder.pid())]);
+    assert_eq!(pids(&session_of(&target, reader.pid())["blocked_by"]), [i64::from(migration.pid())]);
+}
+
+#[test]
 fn a_forgotten_slot_keeps_the_log() {
     let lab = take(&QUIET);
     let client = lab.primary().client("postgres", "shop").unwrap();

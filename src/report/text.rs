@@ -133,11 +133,16 @@ fn locks(out: &mut String, forest: &Forest, tick: &PgTick) {
     if forest.blocked_sessions == 0 {
         return;
     }
-    line(out, format_args!("  locks: {} wait", format::counted(forest.blocked_sessions, "session")));
+    let order = if forest.queue_is_exact { "" } else { " (order of queues approximate before 14)" };
+    let waiting = format::counted(forest.blocked_sessions, "session");
+    line(out, format_args!("  locks: {waiting} wait{order}"));
     let mut left = ROWS_MAX;
     for root in forest.roots() {
         line(out, format_args!("    {} blocks {}", root.title(), format::counted(root.behind, "session")));
         line(out, format_args!("      advice: {}", forest.advice(root).reason));
+        if let Some(other) = forest.alternative(root) {
+            line(out, format_args!("          or: {}", other.reason));
+        }
         waiters(out, forest, root, tick, 3, &mut left);
     }
     if left == 0 {

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines need the clock")]
 
 mod cases;
+mod chosen;
 mod plan;
 mod random;
 mod safe_snapshot;

@@ -11,7 +11,7 @@ use dbtriage::model::postgres::Session;
 use dbtriage::model::{Body, Kind, Reading, Reason, Target, TargetId};
 use dbtriage::sources::Pace;
 use dbtriage::sources::postgres::{self, Handle, settings};
-use dbtriage_lab::{Client, Lab, Options, Postgres, Running};
+use dbtriage_lab::{Client, Lab, MAJORS, Options, Postgres, Running, server_directory};
 use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -22,8 +22,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// The application name of every session of these tests.
 const APPLICATION: &str = "locks";
-/// The versions that the program reads.
-const MAJORS: [u32; 6] = [13, 14, 15, 16, 17, 18];
 
 /// The server that is used where no version is asked for, and its version.
 static DEFAULT: LazyLock<(u32, Mutex<Lab>)> = LazyLock::new(|| {
@@ -51,7 +49,10 @@ fn majors() -> &'static [u32] {
         let (here, missing): (Vec<u32>, Vec<u32>) =
             MAJORS.into_iter().partition(|major| lab(*major).is_some());
         if !missing.is_empty() {
-            let text = format!("the lock graph is not tested on PostgreSQL {missing:?}: not here\n");
+            let text = format!(
+                "PostgreSQL {missing:?} is not here, so the lock graph was not tested on it: \
+                 sh tests/lab/setup.sh --all-versions\n"
+            );
             std::io::stderr().write_all(text.as_bytes()).unwrap();
         }
         here
@@ -64,10 +65,9 @@ fn lab(major: u32) -> Option<&'static Mutex<Lab>> {
         return Some(&DEFAULT.1);
     }
     let place = MAJORS.iter().position(|known| *known == major)?;
-    let found = SERVERS[place].get_or_init(|| match start(Some(major)) {
-        Ok(lab) => Some(Mutex::new(lab)),
-        Err(error) if error.contains("was not found in DBTRIAGE_PG_BIN") => None,
-        Err(error) => panic!("{error}"),
+    let found = SERVERS[place].get_or_init(|| {
+        server_directory(major)?;
+        Some(Mutex::new(start(Some(major)).unwrap_or_else(|error| panic!("{error}"))))
     });
     found.as_ref()
 }

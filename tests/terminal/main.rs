@@ -11,6 +11,7 @@
 
 mod many;
 mod pty;
+mod storm;
 
 use std::collections::BTreeSet;
 use std::fs;
