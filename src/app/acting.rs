@@ -101,8 +101,9 @@ impl App {
                 }
             }
             Some(Overlay::Many(many)) => {
-                if let Some(tick) = of(many.target).and_then(Observer::tick).and_then(Tick::postgres) {
-                    many.watch(tick);
+                let observer = of(many.target);
+                if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
+                    many.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
                 }
             }
             Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_)) | None => {}

@@ -129,6 +129,8 @@ pub struct Many {
     pub offset: usize,
     /// The server's clock.
     pub server_time: Timestamp,
+    /// Whether the server gives no data now, so that what is listed may have gone.
+    pub blind: bool,
     pause: SignedDuration,
     deaf_until: Option<Timestamp>,
 }
@@ -159,6 +161,7 @@ impl Many {
             advisory: if cancel { Advisory::Known } else { Advisory::Reading },
             offset: 0,
             server_time: tick.sample.server_time,
+            blind: false,
             pause: SignedDuration::from_secs(1)
                 / i32::try_from(limits.signals_per_second.max(1)).unwrap_or(i32::MAX),
             deaf_until: None,
@@ -185,9 +188,12 @@ impl Many {
     }
 
     /// Compares the entries with what they are now.
-    pub(super) fn watch(&mut self, tick: &PgTick) {
+    pub(super) fn watch(&mut self, tick: &PgTick, outage: bool) {
         self.server_time = tick.sample.server_time;
-        if tick.sample.sessions.value().is_none() {
+        self.blind = outage || tick.sample.sessions.value().is_none();
+        if self.blind {
+            // What cannot be seen any more is not acted on any further.
+            self.stop();
             return;
         }
         for entry in self.entries.iter_mut().filter(|entry| entry.result.is_none()) {
@@ -262,6 +268,7 @@ impl Many {
     /// Whether the number that was typed is that of the sessions meant, and everything is known that should be.
     pub fn is_armed(&self) -> bool {
         !self.entries.is_empty()
+            && !self.blind
             && self.advisory != Advisory::Reading
             && self.typed.parse() == Ok(self.entries.len())
     }

@@ -51,7 +51,7 @@ pub fn not_yet_open(settings: Settings) -> Opened {
 /// The running tasks of one server. Dropping it closes the connections.
 #[derive(Debug)]
 pub struct Handle {
-    control: mpsc::Sender<control::Order>,
+    control: control::Counter,
     locks: mpsc::Sender<locks::Want>,
     _tasks: JoinSet<()>,
 }
@@ -66,40 +66,40 @@ impl Opened {
     ) -> Handle {
         let own_pids = OwnPids::default();
         let (want_sender, want_receiver) = mpsc::channel(8);
-        let (order_sender, order_receiver) = mpsc::channel(8);
+        let (counter, orders) = control::orders();
         let (catalog_sender, catalog_receiver) = watch::channel(locks::Catalog::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(locks::run(Arc::clone(&self.servers), own_pids.clone(), want_receiver, catalog_sender));
-        tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), order_receiver));
+        tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), orders));
         let reader = sampler::Sampler::new(
             target.id,
             self.servers,
             sampler::Wires { own_pids, pace, catalog: catalog_receiver, wants: want_sender.clone(), samples },
         );
         tasks.spawn(reader.run(self.first));
-        Handle { control: order_sender, locks: want_sender, _tasks: tasks }
+        Handle { control: counter, locks: want_sender, _tasks: tasks }
     }
 }
 
 impl Handle {
     /// Carries out one action and reports what came of it. Errors when the control connection is busy or lost.
     pub async fn act(&self, action: Action) -> Result<ActionReply, Reason> {
-        self.order(|reply| control::Order::Act(action, reply)).await?
+        Self::order(&self.control.acts, |reply| control::Order::Act(action, reply)).await?
     }
 
     /// What the process is now; `None` once it has gone.
     pub async fn observe(&self, pid: i32) -> Result<Option<Seen>, Reason> {
-        self.order(|reply| control::Order::Observe(pid, reply)).await?
+        Self::order(&self.control.looks, |reply| control::Order::Observe(pid, reply)).await?
     }
 
     async fn order<T>(
-        &self,
+        counter: &mpsc::Sender<control::Order>,
         order: impl FnOnce(tokio::sync::oneshot::Sender<T>) -> control::Order,
     ) -> Result<T, Reason> {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let limit = 2 * link::STATEMENT_LIMIT;
         let answered = async {
-            self.control.send(order(sender)).await.ok()?;
+            counter.send(order(sender)).await.ok()?;
             receiver.await.ok()
         };
         let no_answer =

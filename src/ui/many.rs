@@ -115,6 +115,12 @@ fn question(many: &Many) -> Vec<Span> {
     let count = many.entries.len();
     match many.phase {
         Phase::Asking if count == 0 => vec![Span::new(Role::Dim, "nobody is left to act on; Esc closes")],
+        Phase::Asking if many.blind => {
+            vec![Span::new(
+                Role::Critical,
+                "the server gives no data now: what is listed may have gone; Esc closes",
+            )]
+        }
         Phase::Asking => vec![
             Span::text("one after the other, Esc stops.  Type "),
             Span::new(Role::Key, count.to_string()),

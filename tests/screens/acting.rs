@@ -4,7 +4,7 @@
 use dbtriage::app::{App, Effect, Msg, Order};
 use dbtriage::model::action::{Action, ActionReply, Holdings, Outcome, Still};
 use dbtriage::model::postgres::State;
-use dbtriage::model::{Body, Reading, Reason, TargetId};
+use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason, TargetId};
 use dbtriage::terminal::Input;
 use jiff::{SignedDuration, Timestamp};
 
@@ -218,4 +218,22 @@ fn what_has_left_the_forest_stays_struck_for_three_ticks() {
         seen.push(shown.contains("4340 web neither waits nor blocks now"));
     }
     assert_eq!(seen, [true, true, true, false, false]);
+}
+
+#[test]
+fn a_batch_stops_when_the_server_is_lost() {
+    let mut app = asked_about_web();
+    app.update(at(4), Msg::AdvisoryHolders(SERVER, Ok(Vec::new())));
+    key(&mut app, ms(5, 0), "1");
+    key(&mut app, ms(5, 0), "4");
+    assert_eq!(ordered(key(&mut app, ms(5, 0), "Enter")).len(), 1);
+    let outage = Outage {
+        kind: OutageKind::Unreachable,
+        reason: Reason::new("connection lost"),
+        since: at(5),
+        retry_at: None,
+    };
+    app.update(ms(5, 10), sample(5, Body::Outage(outage)));
+    assert!(ordered(app.update(at(9), Msg::Timer)).is_empty(), "nothing is sent blindly");
+    assert!(frame(&mut app, 120, 40).contains("stopped: 1 of 14 sessions signalled"));
 }

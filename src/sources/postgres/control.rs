@@ -33,9 +33,40 @@ pub(super) enum Order {
     Observe(i32, oneshot::Sender<Result<Option<Seen>, Reason>>),
 }
 
+/// What is ordered, signals before looks: of many sessions that are watched, the looks must not hold up a kill.
+#[derive(Debug)]
+pub(super) struct Orders {
+    acts: mpsc::Receiver<Order>,
+    looks: mpsc::Receiver<Order>,
+}
+
+/// Where orders are given.
+#[derive(Debug)]
+pub(super) struct Counter {
+    pub(super) acts: mpsc::Sender<Order>,
+    pub(super) looks: mpsc::Sender<Order>,
+}
+
+/// Orders and the place where they are given.
+pub(super) fn orders() -> (Counter, Orders) {
+    let ((acts, act_receiver), (looks, look_receiver)) = (mpsc::channel(8), mpsc::channel(8));
+    (Counter { acts, looks }, Orders { acts: act_receiver, looks: look_receiver })
+}
+
+impl Orders {
+    /// The next order; `None` when nobody can order anything any more.
+    async fn recv(&mut self) -> Option<Order> {
+        tokio::select! {
+            biased;
+            order = self.acts.recv() => order,
+            order = self.looks.recv() => order,
+        }
+    }
+}
+
 /// Serves orders until the last sender is gone, connecting again as often as needed; over the sampler's connection
 /// while the server admits no other, because a kill is then what is needed most.
-pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: mpsc::Receiver<Order>) {
+pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Orders) {
     let mut backoff = Backoff::default();
     loop {
         // An order that comes meanwhile waits, but not for longer than whoever gave it.
@@ -68,7 +99,7 @@ fn refuse(order: Order, reason: &Reason) {
     }
 }
 
-async fn refuse_while(orders: &mut mpsc::Receiver<Order>, pause: Duration, reason: &Reason) -> bool {
+async fn refuse_while(orders: &mut Orders, pause: Duration, reason: &Reason) -> bool {
     let until = tokio::time::sleep(pause);
     tokio::pin!(until);
     loop {
@@ -93,12 +124,7 @@ struct Control {
 
 impl Control {
     /// True when nobody can order anything any more; false when the connection is lost, or after `limit`.
-    async fn serve(
-        &mut self,
-        servers: &Servers,
-        orders: &mut mpsc::Receiver<Order>,
-        limit: Duration,
-    ) -> bool {
+    async fn serve(&mut self, servers: &Servers, orders: &mut Orders, limit: Duration) -> bool {
         let lost = self.line.lost();
         let moved = servers.moved();
         tokio::pin!(lost, moved);
@@ -147,6 +173,7 @@ impl Control {
         let control = spare.as_mut().unwrap_or(self);
         match order {
             Order::Act(_, reply) if reply.is_closed() => {}
+            Order::Observe(_, reply) if reply.is_closed() => {}
             Order::Act(action, reply) => drop(reply.send(control.act(action).await)),
             Order::Observe(pid, reply) => drop(reply.send(control.observe(pid).await)),
         }
