@@ -91,7 +91,10 @@ impl LocksView {
                     let ticks_left = STRUCK_TICKS;
                     self.departed.push(Departed { key: key.clone(), after: after.clone(), ticks_left });
                 }
-                after = Some(key.clone());
+                // A fold comes and goes with the length of its queue: nothing can be placed by it.
+                if is_node {
+                    after = Some(key.clone());
+                }
             }
         }
         self.departed.retain(|departed| 0 < departed.ticks_left && !is_there(&departed.key));

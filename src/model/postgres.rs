@@ -190,9 +190,14 @@ impl Session {
         self.wait_event_type.as_deref() == Some("Lock")
     }
 
+    /// Whether it waits for a safe snapshot, until the serializable transactions beside it have ended.
+    pub fn waits_for_safe_snapshot(&self) -> bool {
+        self.wait_event.as_deref() == Some("SafeSnapshot")
+    }
+
     /// Whether it waits for other sessions: for a lock, or for a safe snapshot, which is no lock.
     pub fn waits_for_sessions(&self) -> bool {
-        self.waits_for_lock() || self.wait_event.as_deref() == Some("SafeSnapshot")
+        self.waits_for_lock() || self.waits_for_safe_snapshot()
     }
 }
 

@@ -237,3 +237,17 @@ fn a_batch_stops_when_the_server_is_lost() {
     assert!(ordered(app.update(at(9), Msg::Timer)).is_empty(), "nothing is sent blindly");
     assert!(frame(&mut app, 120, 40).contains("stopped: 1 of 14 sessions signalled"));
 }
+
+#[test]
+fn what_has_left_together_stays_in_its_order() {
+    let mut app = app(true);
+    app.update(at(4), sample(4, Body::Postgres(Box::new(postgres(4, false)))));
+    press(&mut app, 80, 24, &["2"]);
+    let shown = frame(&mut app, 80, 24);
+    let places: Vec<usize> =
+        ["4242 reports-worker neither", "4311 reports", "4312 reports", "4330 migrate", "4340 web"]
+            .iter()
+            .map(|who| shown.find(who).unwrap_or_else(|| panic!("{who} in\n{shown}")))
+            .collect();
+    assert!(places.is_sorted(), "{shown}");
+}

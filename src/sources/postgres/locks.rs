@@ -37,8 +37,8 @@ const LOST: &str = "the locks connection is lost";
 /// What the other tasks ask of this one.
 #[derive(Debug)]
 pub(super) enum Want {
-    /// Read the lock table and publish it.
-    Locks,
+    /// Read the lock table and publish it, with whom these processes wait for that wait for a safe snapshot.
+    Locks(Vec<i32>),
     /// Read the texts of these statements and publish them.
     Texts(Vec<i64>),
     /// Read every lock of one process, and whom one of its waiters waits for.
@@ -119,7 +119,7 @@ async fn refuse_while(
             want = wants.recv() => match want {
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
-                Some(Want::Locks) => catalog.send_modify(|it| it.locks_reads += 1),
+                Some(Want::Locks(_)) => catalog.send_modify(|it| it.locks_reads += 1),
                 Some(Want::Texts(_)) => {}
                 None => return true,
             },
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
         tokio::pin!(lost, moved);
         let first = async {
             self.read_names().await;
-            self.read_locks().await;
+            self.read_locks(Vec::new()).await;
         };
         if timeout(GIVE_UP, first).await.is_err() {
             return false;
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
 
     async fn attend(&mut self, due: Due) {
         match due {
-            Due::Want(Want::Locks) => self.read_locks().await,
+            Due::Want(Want::Locks(safe_snapshots)) => self.read_locks(safe_snapshots).await,
             Due::Want(Want::Texts(ids)) => self.read_texts(ids).await,
             // An answer that nobody waits for any more is not read.
             Due::Want(Want::Holdings(_, _, reply)) if reply.is_closed() => {}
@@ -197,12 +197,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn read_locks(&mut self) {
+    async fn read_locks(&mut self, safe_snapshots: Vec<i32>) {
         let statement = sql::locks(self.line.major_num);
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
         let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
         let rows = self.line.client.query_typed(&statement, &[]);
-        let snapshots = self.line.client.query_typed(sql::SAFE_SNAPSHOT_WAITS, &[]);
+        let waiting: [(&(dyn ToSql + Sync), Type); 1] = [(&safe_snapshots, Type::INT4_ARRAY)];
+        let snapshots = async {
+            if safe_snapshots.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.line.client.query_typed(sql::SAFE_SNAPSHOT_WAITS, &waiting).await
+        };
         let (clock, rows, snapshots) = futures::join!(clock, rows, snapshots);
         let outcome = clock.and_then(|clock| {
             let rows = rows?.iter().map(read::lock).collect::<Result<_, _>>()?;

@@ -350,7 +350,9 @@ impl Sampler {
         let since = *self.waiting_since.get_or_insert(now);
         // One order at a time: while one is open, more of them would only be read one after the other later.
         let reads = self.wires.catalog.borrow().locks_reads;
-        if self.locks_ordered != Some(reads) && self.wires.wants.try_send(Want::Locks).is_ok() {
+        let safe_snapshots = sessions.value().into_iter().flatten().filter(|it| it.waits_for_safe_snapshot());
+        let want = Want::Locks(safe_snapshots.map(|session| session.id.pid).collect());
+        if self.locks_ordered != Some(reads) && self.wires.wants.try_send(want).is_ok() {
             self.locks_ordered = Some(reads);
         }
         let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);

@@ -70,10 +70,8 @@ pub(super) fn locks(version_num: u32) -> String {
     format!("{} WHERE mode <> 'SIReadLock' AND NOT (granted AND fastpath)", lock_rows("locks", version_num))
 }
 
-/// Who waits for a safe snapshot, and for whom: such a wait is in no lock table.
-pub(super) const SAFE_SNAPSHOT_WAITS: &str =
-    "/* dbtriage:safesnapshots */ SELECT pid, pg_safe_snapshot_blocking_pids(pid)
-    FROM pg_stat_get_activity(NULL) WHERE wait_event = 'SafeSnapshot'";
+/// For whom the processes in `$1` wait that wait for a safe snapshot: such a wait is in no lock table.
+pub(super) const SAFE_SNAPSHOT_WAITS: &str = "/* dbtriage:safesnapshots */ SELECT pid, pg_safe_snapshot_blocking_pids(pid) FROM unnest($1::int4[]) pid";
 
 /// Who waits for whom by the server's own word, of the process `$1`.
 pub(super) const BLOCKING_PIDS: &str =

@@ -18,7 +18,7 @@ const TREE: u16 = 11;
 const TREE_MAX: u16 = 40;
 /// Room for what is wanted on a narrow screen, and the most anywhere.
 const WANTS_NARROW: u16 = 34;
-const WANTS_MAX: u16 = 52;
+const WANTS_MAX: u16 = 58;
 const NARROW: u16 = 100;
 /// A pane of this many rows has room for a second line of advice.
 const TWO_ADVICES: u16 = 10;
