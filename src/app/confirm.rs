@@ -37,6 +37,8 @@ pub struct Confirm {
     pub holdings: Option<Result<Holdings, Reason>>,
     /// Sessions behind it, and how many would run at once; `None` when the lock table is not known.
     pub behind: Option<(usize, usize)>,
+    /// What it waits for itself, in words; absent when it does not wait.
+    waits: Option<String>,
     /// The first of those who wait for it directly: the server is asked whom it waits for.
     pub(super) waiter: Option<i32>,
     /// What should be thought of before answering; absent when nothing speaks against it.
@@ -123,6 +125,7 @@ impl Confirm {
             change: Change::Same,
             holdings: None,
             behind: None,
+            waits: None,
             waiter: first_waiter(tick, session.id.pid),
             caution: protected
                 .then(|| format!("{} is protected: left out when many are ended.", session.application_name)),
@@ -163,6 +166,12 @@ impl Confirm {
         let forest = tick.forest.value();
         self.behind =
             forest.map(|forest| forest.find(pid).map_or((0, 0), |node| (node.behind, node.frees_now)));
+        let node = forest.and_then(|forest| forest.find(pid));
+        self.waits = node.and_then(|node| {
+            let wait = node.waits_for.as_ref()?;
+            let since = node.wait_seconds.map_or_else(|| "<1s".into(), age);
+            Some(format!("waits {since} for {} on {}", wait.mode, wait.object))
+        });
         let read_at = tick.forest.stale_since();
         self.behind_age_seconds = read_at.map(|read_at| seconds_between(read_at, self.server_time));
     }
@@ -283,6 +292,9 @@ impl Confirm {
                 session.application_name
             ))],
             vec![Span::text(self.situation())],
+        ]);
+        lines.extend(self.waits.iter().map(|text| vec![Span::new(Role::Warning, text.clone())]));
+        lines.extend([
             vec![Span::new(Role::Text, self.query())],
             vec![self.locks()],
             vec![self.behind_line()],
@@ -423,7 +435,7 @@ impl Confirm {
 
     fn consequence(&self) -> String {
         if self.cancel {
-            "Its statement fails with an error; its transaction is then aborted, the session stays.".into()
+            "Its statement fails, its transaction is aborted; the session stays.".into()
         } else if self.session.xact_start.is_some() {
             "Its transaction rolls back; the client sees a lost connection.".into()
         } else {

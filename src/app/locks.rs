@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 pub(super) use self::rows::session;
 pub use self::rows::{COLUMNS, LockColumn, LockLine, LockRow};
+use super::activity;
 use super::list::{ListState, RowKey};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
@@ -184,17 +185,20 @@ pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'
     let line = |key: &RowKey| {
         let line = known.remove(key).unwrap_or_else(|| {
             let (guides, who) = view.seen.get(key).cloned().unwrap_or_default();
-            LockLine::Gone { guides, text: gone(key, &who) }
+            LockLine::Gone { guides, text: gone(key, &who, tick) }
         });
         (key.clone(), line)
     };
     view.list.rows.iter().map(line).collect()
 }
 
-fn gone(key: &RowKey, who: &str) -> String {
+fn gone(key: &RowKey, who: &str, tick: &PgTick) -> String {
     match key {
-        RowKey::Session(id) if who.is_empty() => format!("{} neither waits nor blocks now", id.pid),
-        RowKey::Session(_) => format!("{who} neither waits nor blocks now"),
+        RowKey::Session(id) => {
+            let who = if who.is_empty() { id.pid.to_string() } else { who.to_owned() };
+            let is_there = tick.sample.sessions.value().is_none() || activity::find(tick, *id).is_some();
+            if is_there { format!("{who} neither waits nor blocks now") } else { format!("{who} has gone") }
+        }
         RowKey::Pid(pid) => format!("{pid} neither waits nor blocks now"),
         RowKey::Prepared(gid) => format!("prepared '{gid}' blocks nobody now"),
         RowKey::Deadlock(_) => "the deadlock is resolved".into(),

@@ -202,8 +202,11 @@ impl Watched {
         // Whoever has left, or whose transaction has failed, does not run again.
         let ended = |pid: &&i32| matches!(state(**pid), None | Some(Some(State::IdleInTransactionAborted)));
         let ended = self.behind.iter().filter(|pid| !forest.is_waiting(**pid)).filter(ended).count();
-        let parts =
-            [(self.behind.len() - queueing - ended, "run again"), (queueing, "still queue"), (ended, "left")];
+        let parts = [
+            (self.behind.len() - queueing - ended, "run again"),
+            (queueing, "still queue"),
+            (ended, "ended"),
+        ];
         parts
             .into_iter()
             .filter(|(count, _)| *count > 0)

@@ -245,9 +245,18 @@ fn what_has_left_together_stays_in_its_order() {
     press(&mut app, 80, 24, &["2"]);
     let shown = frame(&mut app, 80, 24);
     let places: Vec<usize> =
-        ["4242 reports-worker neither", "4311 reports", "4312 reports", "4330 migrate", "4340 web"]
+        ["4242 reports-worker has gone", "4311 reports", "4312 reports", "4330 migrate", "4340 web"]
             .iter()
             .map(|who| shown.find(who).unwrap_or_else(|| panic!("{who} in\n{shown}")))
             .collect();
     assert!(places.is_sorted(), "{shown}");
+}
+
+#[test]
+fn the_selected_waiter_is_never_folded_away() {
+    let mut app = app(true);
+    press(&mut app, 80, 24, &["2", "Down", "Down", "Down", "Down", "Down", "Right", "Left"]);
+    let shown = frame(&mut app, 80, 24);
+    assert!(shown.contains(">│ ├ 4315") || shown.contains(">│ └ 4315"), "{shown}");
+    assert!(shown.contains("… 5 more want ExclusiveLock"), "{shown}");
 }

@@ -60,11 +60,10 @@ pub(super) fn cancel_disabled(app: &App) -> Option<String> {
         let pid = session.id.pid;
         let instead = "K terminates it";
         match session.state {
-            Some(State::Idle) => Some(format!("{pid} is idle, a cancel would do nothing; {instead}")),
-            Some(state) if state.is_idle_in_transaction() => Some(format!(
-                "{pid} is {}: no statement runs, a cancel would do nothing; {instead}",
-                state.as_str()
-            )),
+            Some(State::Idle) => Some(format!("{pid} is idle, no statement runs; {instead}")),
+            Some(state) if state.is_idle_in_transaction() => {
+                Some(format!("{pid} is {}, no statement runs; {instead}", state.as_str()))
+            }
             Some(State::Active) if session.wait_event.as_deref() == Some("ClientRead") => {
                 Some(format!("{pid} waits for its client's data, a cancel would do nothing; {instead}"))
             }

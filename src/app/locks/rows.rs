@@ -2,7 +2,7 @@
 //!
 //! It must not know which line is selected or how one is painted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::activity::ActivityRow;
 use super::super::list::RowKey;
@@ -66,7 +66,11 @@ pub struct LockRow<'a> {
 
 /// The forest in the order of the screen, each line with its key; every queue is open if `open_all`.
 pub(super) fn lines<'a>(view: &LocksView, tick: &'a PgTick, open_all: bool) -> Vec<(RowKey, LockLine<'a>)> {
-    let mut walk = Walk { view, tick, open_all, lines: Vec::new(), guides: Vec::new() };
+    let read_at = tick.forest.stale_since();
+    let sessions = tick.sample.sessions.value().into_iter().flatten();
+    let known = sessions.filter(|session| was_there(session, read_at));
+    let sessions = known.map(|session| (session.id.pid, session)).collect();
+    let mut walk = Walk { view, tick, open_all, sessions, lines: Vec::new(), guides: Vec::new() };
     if let Some(forest) = tick.forest.value() {
         for root in steady(forest, tick, &view.root_order) {
             walk.node(forest, root);
@@ -104,6 +108,7 @@ struct Walk<'v, 'a> {
     view: &'v LocksView,
     tick: &'a PgTick,
     open_all: bool,
+    sessions: HashMap<i32, &'a Session>,
     lines: Vec<(RowKey, LockLine<'a>)>,
     guides: Vec<bool>,
 }
@@ -113,11 +118,11 @@ impl<'a> Walk<'_, 'a> {
         let row = LockRow {
             node,
             guides: self.guides.clone(),
-            session: node.pid.and_then(|pid| session(self.tick, pid)),
+            session: node.pid.and_then(|pid| self.sessions.get(&pid).copied()),
             tick: self.tick,
             filtered: false,
         };
-        let own = key(node, self.tick);
+        let own = key_of(node, row.session);
         self.lines.push((own.clone(), LockLine::Node(row)));
         // Waiters without anybody under them that stand in one queue for one thing; the others are always shown.
         let mut queues: BTreeMap<String, Vec<&'a Node>> = BTreeMap::new();
@@ -137,7 +142,12 @@ impl<'a> Walk<'_, 'a> {
             let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || is_open;
             let taken = if one_by_one { waiters.len() } else { QUEUE_SHOWN };
             shown.extend(waiters.iter().take(taken));
-            let folded: Vec<&'a Node> = waiters.into_iter().skip(taken).collect();
+            // Whoever is selected is never folded away under the hands of the person.
+            let (selected, folded): (Vec<&'a Node>, Vec<&'a Node>) = waiters
+                .into_iter()
+                .skip(taken)
+                .partition(|node| node.pid.is_some() && node.pid == self.selected_pid());
+            shown.extend(selected);
             if let Some(first) = folded.first() {
                 let longest = format::age(first.wait_seconds.unwrap_or_default());
                 folds.push((
@@ -162,6 +172,16 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
+impl Walk<'_, '_> {
+    fn selected_pid(&self) -> Option<i32> {
+        match self.view.list.selected {
+            Some(RowKey::Session(id)) => Some(id.pid),
+            Some(RowKey::Pid(pid)) => Some(pid),
+            Some(_) | None => None,
+        }
+    }
+}
+
 /// The session of a process.
 pub(in crate::app) fn session(tick: &PgTick, pid: i32) -> Option<&Session> {
     let read_at = tick.forest.stale_since();
@@ -170,13 +190,15 @@ pub(in crate::app) fn session(tick: &PgTick, pid: i32) -> Option<&Session> {
 
 /// What tells a node from others for as long as it is there.
 pub(super) fn key(node: &Node, tick: &PgTick) -> RowKey {
-    match (node.kind, node.pid) {
+    key_of(node, node.pid.and_then(|pid| session(tick, pid)))
+}
+
+fn key_of(node: &Node, session: Option<&Session>) -> RowKey {
+    match (node.kind, session) {
         (NodeKind::Prepared, _) => RowKey::Prepared(node.gid.clone().unwrap_or_default()),
         (NodeKind::Deadlock, _) => RowKey::Deadlock(node.members.clone()),
-        (NodeKind::Session | NodeKind::Unknown, pid) => {
-            let pid = pid.unwrap_or_default();
-            session(tick, pid).map_or(RowKey::Pid(pid), |session| RowKey::Session(session.id))
-        }
+        (NodeKind::Session | NodeKind::Unknown, Some(session)) => RowKey::Session(session.id),
+        (NodeKind::Session | NodeKind::Unknown, None) => RowKey::Pid(node.pid.unwrap_or_default()),
     }
 }
 
@@ -283,7 +305,7 @@ impl<'a> LockRow<'a> {
 
     /// The same where there is little room.
     pub fn situation_in_short(&self) -> (Role, String) {
-        self.situation_with(" +")
+        self.situation_with(" · also ")
     }
 
     fn situation_with(&self, also: &str) -> (Role, String) {
