@@ -313,11 +313,10 @@ impl ActivityView {
                 && (filter.is_empty() || filter.passes(&row.searched()))
         };
         let (mut shown, left_out): (Vec<_>, Vec<_>) = all.partition(passes);
-        let pids: BTreeSet<i32> = shown.iter().map(|row| row.session.id.pid).collect();
-        let blocks_shown = |row: &ActivityRow<'_>| {
-            let forest = tick.forest.value().filter(|forest| forest.behind(row.session.id.pid) > 0);
-            forest.is_some_and(|forest| !forest.pids_behind(row.session.id.pid).is_disjoint(&pids))
-        };
+        let forest = tick.forest.value().filter(|_| !left_out.is_empty());
+        let ahead = forest.map(|forest| forest.pids_ahead(shown.iter().map(|row| row.session.id.pid)));
+        let blocks_shown =
+            |row: &ActivityRow<'_>| ahead.as_ref().is_some_and(|pids| pids.contains(&row.session.id.pid));
         let total = left_out.len();
         let blockers: Vec<_> = left_out.into_iter().filter(blocks_shown).collect();
         let hidden = total - blockers.len();
@@ -332,7 +331,9 @@ impl ActivityView {
         rows.sort_by_cached_key(|row| row.session.id);
         let mut values: Vec<(Value, ActivityRow<'_>)> = rows.iter().map(|row| (keyed(row), *row)).collect();
         values.sort_by(|a, b| {
-            a.0.compare(&b.0, self.sort.descending).then(rank(a.1.session).cmp(&rank(b.1.session)))
+            // What was asked for comes first, who blocks it after that.
+            let order = a.1.filtered.cmp(&b.1.filtered).then(a.0.compare(&b.0, self.sort.descending));
+            order.then(rank(a.1.session).cmp(&rank(b.1.session)))
         });
         if self.frozen {
             let place = |row: &ActivityRow<'_>| {

@@ -463,10 +463,23 @@ pub(super) fn selected_session(app: &App) -> Option<&Session> {
     }
 }
 
-/// Asks about the marked sessions, or about the selected one.
+/// Asks about the marked sessions, or about the selected one; never about one that is not in sight.
 fn ask(app: &mut App, cancel: bool) -> Vec<Effect> {
     if !app.marks.is_empty() {
         return app.ask_many(cancel);
     }
-    selected_session(app).cloned().map_or_else(Vec::new, |session| app.ask(session, cancel))
+    let Some(session) = selected_session(app).cloned() else { return Vec::new() };
+    let rows = app.viewport.rows_of(app.focus);
+    // Shown in full it is in sight, wherever its row is.
+    let mut is_in_sight = matches!(app.overlay, Some(Overlay::Detail(_)));
+    with_list(app, |list| is_in_sight |= list.show_selection(rows));
+    if !is_in_sight {
+        let again = app.options.keymap.hint(if cancel { "cancel" } else { "terminate" });
+        app.say(
+            Severity::Notice,
+            format!("{} is selected and was out of sight: {again} again asks about it", session.id.pid),
+        );
+        return Vec::new();
+    }
+    app.ask(session, cancel)
 }

@@ -89,7 +89,7 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
     }
     if !session.is_client() {
         let kind = session.backend_type.as_deref().unwrap_or("process without a role");
-        return Some(format!("{pid} is a {kind}, not a client's session"));
+        return Some(format!("{pid} is a process of the server ({kind}), not a client's session"));
     }
     if session.id.backend_start.is_none() {
         return Some(format!(

@@ -80,6 +80,15 @@ impl ListState {
         self.follows = true;
     }
 
+    /// Whether the selected row is in the window of `height` rows; from now on the window follows it.
+    pub fn show_selection(&mut self, height: usize) -> bool {
+        self.follows = true;
+        let window = self.offset..self.offset + height.max(1);
+        let is_in_sight = self.position().is_none_or(|place| window.contains(&place));
+        self.scroll_to_selection(height);
+        is_in_sight
+    }
+
     /// Moves the window of `height` rows so that the selection is in it.
     pub fn scroll_to_selection(&mut self, height: usize) {
         let place = self.position().filter(|_| self.follows).unwrap_or(self.offset);

@@ -121,6 +121,10 @@ pub struct Many {
     pub left_out: BTreeMap<String, usize>,
     /// What has been typed of the number.
     pub typed: String,
+    /// A number that was confirmed and is not the right one.
+    pub refused: Option<String>,
+    /// Signals a second.
+    pub signals_per_second: u32,
     /// How far it is.
     pub phase: Phase,
     /// Whether it is known who holds advisory locks.
@@ -157,6 +161,8 @@ impl Many {
             apart: Vec::new(),
             left_out,
             typed: String::new(),
+            refused: None,
+            signals_per_second: limits.signals_per_second,
             phase: Phase::Asking,
             advisory: if cancel { Advisory::Known } else { Advisory::Reading },
             offset: 0,
@@ -278,7 +284,7 @@ impl Many {
             self.phase = Phase::Sending { next: 0, at: now };
             self.offset = 0;
         } else {
-            self.typed.clear();
+            self.refused = Some(std::mem::take(&mut self.typed)).filter(|typed| !typed.is_empty());
         }
     }
 
@@ -304,6 +310,11 @@ impl Many {
             Phase::Over { sent: next + 1 }
         };
         self.entries.get(next)
+    }
+
+    /// Whether the entry at a place was not reached before the end.
+    pub const fn is_spared(&self, place: usize) -> bool {
+        matches!(self.phase, Phase::Over { sent } if sent <= place)
     }
 
     /// Takes what came of one signal.

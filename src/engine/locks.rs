@@ -244,6 +244,26 @@ impl Forest {
         pids
     }
 
+    /// The sessions that these processes wait for, directly or through others; 0 for a prepared transaction.
+    pub fn pids_ahead(&self, pids: impl IntoIterator<Item = i32>) -> BTreeSet<i32> {
+        let mut nodes: BTreeSet<usize> = pids.into_iter().filter_map(|pid| self.place(pid)).collect();
+        let mut parties: Vec<(usize, usize)> =
+            self.node_of.iter().enumerate().map(|(party, place)| (*place, party)).collect();
+        parties.sort_unstable();
+        let mut ahead = BTreeSet::new();
+        // Each waits only for those before it: from the last to the first everybody is known when it is their turn.
+        for node in parties.chunk_by(|(one, _), (other, _)| one == other).rev() {
+            let is_meant = node.first().is_some_and(|(place, _)| nodes.contains(place));
+            for blocker in
+                node.iter().filter(|_| is_meant).flat_map(|(_, party)| self.graph.blockers_of(*party))
+            {
+                nodes.extend(self.node_of.get(blocker));
+                ahead.insert(self.graph.pid_of(blocker));
+            }
+        }
+        ahead
+    }
+
     /// Whether a process, or another of its parallel group, waits for a lock.
     pub fn is_waiting(&self, pid: i32) -> bool {
         !self.graph.waiting_beside(pid).is_empty()

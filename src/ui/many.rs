@@ -32,21 +32,30 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, layout: &Layout, many: &Many) {
     canvas.spans(row(foot, 3), &question(many));
 }
 
+/// What is done about an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Meant,
+    /// It was stopped before its turn.
+    Spared,
+    Apart,
+}
+
 /// The entries that fit, from the one scrolled to; the last line says how many more there are.
 fn entries(canvas: &mut Canvas<'_>, area: Rect, many: &Many) {
-    let all: Vec<(&Entry, bool)> = many
+    let meant = many
         .entries
         .iter()
-        .map(|entry| (entry, false))
-        .chain(many.apart.iter().map(|entry| (entry, true)))
-        .collect();
+        .enumerate()
+        .map(|(place, entry)| (entry, if many.is_spared(place) { Fate::Spared } else { Fate::Meant }));
+    let all: Vec<(&Entry, Fate)> = meant.chain(many.apart.iter().map(|entry| (entry, Fate::Apart))).collect();
     let height = usize::from(area.height);
     let offset = many.offset.min(all.len().saturating_sub(height));
     let fits = all.len() <= height;
     let visible = if fits { height } else { height.saturating_sub(1) };
-    for (number, (entry, is_apart)) in all.iter().skip(offset).take(visible).enumerate() {
+    for (number, (entry, fate)) in all.iter().skip(offset).take(visible).enumerate() {
         let line = row(area, u16::try_from(number).unwrap_or(u16::MAX));
-        entry_line(canvas, line, entry, *is_apart, many);
+        entry_line(canvas, line, entry, *fate, many);
     }
     if !fits {
         let more = format!(
@@ -59,7 +68,7 @@ fn entries(canvas: &mut Canvas<'_>, area: Rect, many: &Many) {
     }
 }
 
-fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, is_apart: bool, many: &Many) {
+fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, fate: Fate, many: &Many) {
     let session = &entry.session;
     let idle = session.state.is_some_and(|state| state != State::Active);
     let since = if idle { session.state_change } else { session.query_start };
@@ -73,15 +82,16 @@ fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, is_apart: bool
         text::fit(&text::line(&whom.application), 16, true),
         whom.client
     );
-    let role = match (is_apart, entry.change) {
-        (false, None) => Role::Text,
-        (true, _) => Role::Dim,
-        (false, Some(_)) => Role::Gone,
+    let role = match (fate, entry.change, &entry.result) {
+        (Fate::Apart, ..) | (_, _, Some(_)) => Role::Dim,
+        (Fate::Meant | Fate::Spared, None, None) => Role::Text,
+        (Fate::Meant | Fate::Spared, Some(_), None) => Role::Gone,
     };
     canvas.spans(line, &[Span::new(role, who)]);
     let note = match (&entry.result, entry.change, entry.holds_advisory_lock) {
         (Some((severity, text)), ..) => Some(Span::new(mark(*severity).0, format!(" {text}"))),
         (None, Some(change), _) => Some(Span::new(Role::Warning, format!(" {change}"))),
+        (None, None, _) if fate == Fate::Spared => Some(Span::text("  not signalled")),
         (None, None, true) => Some(Span::new(Role::Warning, " holds an advisory lock")),
         (None, None, false) => None,
     };
@@ -122,7 +132,10 @@ fn question(many: &Many) -> Vec<Span> {
             )]
         }
         Phase::Asking => vec![
-            Span::text("one after the other, Esc stops.  Type "),
+            Span::text(match &many.refused {
+                Some(typed) => format!("{typed} is not {count}.  Type "),
+                None => format!("{} a second, Esc stops.  Type ", many.signals_per_second),
+            }),
             Span::new(Role::Key, count.to_string()),
             Span::text(" and Enter: "),
             Span::new(if many.is_armed() { Role::Critical } else { Role::Text }, many.typed.clone()),

@@ -184,14 +184,14 @@ fn the_server_is_asked_whether_the_first_waiter_waits_for_the_one_that_is_meant(
 #[test]
 fn a_filter_never_hides_who_blocks_one_that_is_shown() {
     let mut app = app(true);
-    press(&mut app, 120, 40, &["/", "w", "e", "b", "Enter"]);
+    press(&mut app, 120, 40, &["/", "w", "e", "b", "Enter", "z"]);
     let shown = frame(&mut app, 120, 40);
     for pid in ["4242", "4330"] {
         let is_line = |line: &str| line.contains(&format!(" {pid} ")) && line.contains("outside the filter");
         assert!(shown.lines().any(is_line), "{pid}");
     }
     insta::assert_snapshot!(shown);
-    press(&mut app, 120, 40, &["Esc", "Esc", "2", "/", "w", "e", "b", "Enter"]);
+    press(&mut app, 120, 40, &["Esc", "Esc", "Esc", "2", "/", "w", "e", "b", "Enter"]);
     insta::assert_snapshot!("a_filter_in_the_forest", frame(&mut app, 120, 40));
 }
 
@@ -259,4 +259,23 @@ fn the_selected_waiter_is_never_folded_away() {
     let shown = frame(&mut app, 80, 24);
     assert!(shown.contains(">│ ├ 4315") || shown.contains(">│ └ 4315"), "{shown}");
     assert!(shown.contains("… 5 more want ExclusiveLock"), "{shown}");
+}
+
+#[test]
+fn a_session_out_of_sight_is_not_asked_about() {
+    let mut app = app(true);
+    // Everybody else has been at it for longer: the row that was first on opening sinks out of the window.
+    let mut later = postgres(5, true);
+    if let Reading::Fresh(sessions) = &mut later.sessions {
+        sessions[0].xact_start = Some(at(4));
+    }
+    press(&mut app, 80, 24, &[]);
+    app.update(at(5), sample(5, Body::Postgres(Box::new(later))));
+    assert!(!frame(&mut app, 80, 24).contains(">   4242"));
+    press(&mut app, 80, 24, &["K"]);
+    let shown = frame(&mut app, 80, 24);
+    assert!(!shown.contains("Terminate 4242"), "{shown}");
+    assert!(shown.contains(">   4242") && shown.contains("4242 is selected and was out of sight"), "{shown}");
+    press(&mut app, 80, 24, &["K"]);
+    assert!(frame(&mut app, 80, 24).contains("Terminate 4242 ?"));
 }

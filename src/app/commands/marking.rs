@@ -42,6 +42,10 @@ pub(super) fn mark_by(app: &mut App, rule: Rule) {
         .pg()
         .map(|tick| chosen_by_rule(rule, like.as_ref(), tick).into_iter().map(|session| session.id).collect())
         .unwrap_or_default();
+    if chosen.is_empty() {
+        app.say(Severity::Notice, format!("nobody to mark: {}", rule.label(like.as_ref())));
+        return;
+    }
     app.marks.mark(chosen, rule);
     say_count(app);
 }
@@ -59,6 +63,10 @@ pub(super) fn unmark_all(app: &mut App) -> Vec<Effect> {
 }
 
 fn say_count(app: &mut App) {
+    if app.marks.is_empty() {
+        app.say(Severity::Notice, "nobody to mark here");
+        return;
+    }
     let count = crate::format::counted(app.marks.len(), "session");
     let keys = [app.options.keymap.hint("terminate"), app.options.keymap.hint("unmark-all")];
     let [terminate, unmark] = keys;

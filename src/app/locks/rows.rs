@@ -305,7 +305,7 @@ impl<'a> LockRow<'a> {
 
     /// The same where there is little room.
     pub fn situation_in_short(&self) -> (Role, String) {
-        self.situation_with(" · also ")
+        self.situation_with(" +")
     }
 
     fn situation_with(&self, also: &str) -> (Role, String) {
@@ -356,9 +356,10 @@ impl<'a> LockRow<'a> {
         }
     }
 
-    /// Its statement; `last:` in front when it is over.
+    /// Its statement; `last:` in front when it is over, and why it is listed where that needs saying.
     pub fn query(&self) -> String {
-        self.activity().map(|row| row.query()).unwrap_or_default()
+        let query = self.activity().map(|row| row.query()).unwrap_or_default();
+        if self.filtered { format!("(outside the filter) {query}") } else { query }
     }
 
     pub(super) fn searched(&self) -> String {

@@ -356,6 +356,11 @@ proptest! {
                 let shown = node.is_some_and(|node| node.pid.iter().chain(&node.members).any(|it| seen.contains(it)));
                 prop_assert!(shown, "{} is lost", pid);
             }
+            let ahead = forest.pids_ahead([pid]);
+            for other in (1..12).filter(|other| *other != pid && forest.find(pid).is_some()) {
+                let is_behind = forest.pids_behind(other).contains(&forest.find(pid).and_then(|node| node.pid).unwrap_or(pid));
+                prop_assert!(!is_behind || ahead.contains(&other) || forest.find(other).is_none_or(|node| node.pid != Some(other)), "{} ahead of {}", other, pid);
+            }
             if let Some(node) = forest.find(pid) {
                 // In a circle the others of the circle wait behind each.
                 let others = node.members.len().saturating_sub(1);
