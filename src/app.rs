@@ -139,6 +139,8 @@ pub struct Viewport {
     pub rows: Vec<(Pane, usize)>,
     /// Rows of an overlay's body.
     pub overlay_rows: usize,
+    /// Rows of the list of those that are meant, when there are many.
+    pub list_rows: usize,
     /// Whether the screen is too small for anything but a message.
     pub too_small: bool,
 }

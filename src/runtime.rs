@@ -268,8 +268,10 @@ impl Session {
         let failing = self.app.observers.iter().any(|observer| observer.outage().is_some());
         // Without an outage only silence can change the screen, and silence is told after three intervals.
         let heartbeat = if failing { Duration::from_secs(1) } else { self.app.options.interval * 4 };
-        let toast = self.app.next_change().and_then(|at| Duration::try_from(at.duration_since(now())).ok());
-        toast.map_or(heartbeat, |toast| toast.max(Duration::from_millis(10)).min(heartbeat))
+        // What is due already is overdue by a negative time: at once then.
+        let until = |at: Timestamp| Duration::try_from(at.duration_since(now())).unwrap_or_default();
+        let change = self.app.next_change().map(until);
+        change.map_or(heartbeat, |change| change.max(Duration::from_millis(5)).min(heartbeat))
     }
 
     fn take(&mut self, msg: Msg) {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::activity::ActivityRow;
 use super::table::{Role, Span};
 use crate::engine::PgTick;
-use crate::engine::locks::{describe, strength};
+use crate::engine::locks::{RootSituation, describe, strength};
 use crate::engine::vitals::is_own;
 use crate::format::{age, age_at, counted, seconds_between};
 use crate::model::action::{Action, Holdings};
@@ -103,7 +103,8 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
 /// The one who has waited longest for a process directly, as far as the lock forest shows.
 fn first_waiter(tick: &PgTick, pid: i32) -> Option<i32> {
     let forest = tick.forest.value()?;
-    let waiters = forest.children(forest.find(pid)?);
+    // Of the startup process the server says that it waits for nobody, also while it does (measured).
+    let waiters = forest.children(forest.find(pid)?).filter(|it| it.situation != RootSituation::Startup);
     waiters.filter_map(|waiter| waiter.pid).find(|waiter| forest.blocked_by(*waiter).contains(&pid))
 }
 

@@ -239,7 +239,9 @@ pub fn advice(view: &LocksView, tick: &PgTick) -> Option<(String, Option<String>
         return Some((forest.advice(row.node).reason, other));
     }
     let pid = row.name();
+    let is_client = row.session.is_none_or(Session::is_client);
     let text = match (row.node.behind, row.node.frees_now) {
+        _ if !is_client => format!("{pid} is a process of the server itself: it must not be ended"),
         (0, _) => format!("nobody waits behind {pid}: ending it helps only itself"),
         (behind, 0) => format!("ending {pid} frees nobody now; the {behind} behind it go on waiting"),
         (behind, frees) => {

@@ -54,6 +54,8 @@ impl Limits {
 pub struct Entry {
     /// The session as it was when the question was asked.
     pub session: Session,
+    /// The session as it was last seen.
+    pub seen: Session,
     /// Who it is, in words.
     pub whom: Whom,
     /// What would be done.
@@ -203,11 +205,15 @@ impl Many {
             return;
         }
         for entry in self.entries.iter_mut().filter(|entry| entry.result.is_none()) {
-            entry.change = match find(tick, entry.session.id) {
+            let now = find(tick, entry.session.id);
+            entry.change = match now {
                 None => Some("gone"),
                 Some(now) if entry.is_still_meant(now) => None,
                 Some(_) => Some("changed"),
             };
+            if let Some(now) = now {
+                entry.seen = now.clone();
+            }
         }
     }
 
@@ -260,7 +266,8 @@ impl Many {
             | Key::Right
             | Key::F(_) => 0,
         };
-        let last = (self.entries.len() + self.apart.len()).saturating_sub(1);
+        let page = usize::try_from(page).unwrap_or(1);
+        let last = (self.entries.len() + self.apart.len()).saturating_sub(page);
         self.offset = self.offset.saturating_add_signed(moved).min(last);
     }
 
@@ -375,6 +382,7 @@ impl Entry {
         Self {
             whom: whom(session, tick),
             session: session.clone(),
+            seen: session.clone(),
             action,
             change: None,
             result: None,

@@ -163,6 +163,7 @@ impl Layout {
         Viewport {
             rows: self.panes.iter().map(rows).collect(),
             overlay_rows: usize::from(self.area.height.saturating_sub(6)),
+            list_rows: usize::from(super::many::list_rows(self.area.height)),
             too_small: self.class == Class::TooSmall,
         }
     }

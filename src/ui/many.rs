@@ -17,6 +17,12 @@ const COLUMNS: u16 = 110;
 /// Lines that stand below the list: what is left out, what is set apart, the question.
 const BELOW: u16 = 4;
 
+/// Rows of the list on a screen of this height, when not all fit: less frame, summary, what stands below, and the line
+/// that says how many more there are.
+pub(super) const fn list_rows(height: u16) -> u16 {
+    height.saturating_sub(2 + 2 + 1 + BELOW + 1)
+}
+
 /// Draws the window.
 pub(super) fn draw(canvas: &mut Canvas<'_>, layout: &Layout, many: &Many) {
     let listed = u16::try_from(many.entries.len() + many.apart.len()).unwrap_or(u16::MAX);
@@ -50,9 +56,9 @@ fn entries(canvas: &mut Canvas<'_>, area: Rect, many: &Many) {
         .map(|(place, entry)| (entry, if many.is_spared(place) { Fate::Spared } else { Fate::Meant }));
     let all: Vec<(&Entry, Fate)> = meant.chain(many.apart.iter().map(|entry| (entry, Fate::Apart))).collect();
     let height = usize::from(area.height);
-    let offset = many.offset.min(all.len().saturating_sub(height));
     let fits = all.len() <= height;
     let visible = if fits { height } else { height.saturating_sub(1) };
+    let offset = many.offset.min(all.len().saturating_sub(visible));
     for (number, (entry, fate)) in all.iter().skip(offset).take(visible).enumerate() {
         let line = row(area, u16::try_from(number).unwrap_or(u16::MAX));
         entry_line(canvas, line, entry, *fate, many);
@@ -69,7 +75,7 @@ fn entries(canvas: &mut Canvas<'_>, area: Rect, many: &Many) {
 }
 
 fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, fate: Fate, many: &Many) {
-    let session = &entry.session;
+    let session = &entry.seen;
     let idle = session.state.is_some_and(|state| state != State::Active);
     let since = if idle { session.state_change } else { session.query_start };
     let age = since.map_or_else(|| "?".into(), |since| age_at(since, many.server_time));
@@ -77,7 +83,7 @@ fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, fate: Fate, ma
     let who = format!(
         "{:>7}  {:<20} {age:>7}  {:<12} {:<16} {:<15}",
         whom.pid,
-        text::fit(whom.state, 20, true),
+        text::fit(session.state.map_or("hidden", State::as_str), 20, true),
         text::fit(&text::line(&whom.user), 12, true),
         text::fit(&text::line(&whom.application), 16, true),
         whom.client

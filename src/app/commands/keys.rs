@@ -103,7 +103,7 @@ fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect>
 }
 
 fn answer_many(app: &mut App, mut many: Box<Many>, chord: Chord) -> Vec<Effect> {
-    let page = isize::try_from(app.viewport.overlay_rows).unwrap_or(10).max(1);
+    let page = isize::try_from(app.viewport.list_rows).unwrap_or(10).max(1);
     match many.answer(chord, app.now, page) {
         ManyAnswer::Stay => app.overlay = Some(Overlay::Many(many)),
         ManyAnswer::Close if matches!(many.phase, Phase::Over { .. }) => {
