@@ -60,8 +60,8 @@ pub enum Msg {
     Input(Input),
     /// A source has read its target.
     Sample(Box<Sample>),
-    /// An action is over, as far as it was watched.
-    Outcome(TargetId, Box<Outcome>),
+    /// The action of a record is over, as far as it was watched.
+    Outcome(u64, Box<Outcome>),
     /// The locks of a process have been read.
     Holdings(TargetId, i32, Result<Holdings, Reason>),
     /// It has been read who holds advisory locks.
@@ -79,6 +79,8 @@ pub enum Effect {
     Act(Box<Order>),
     /// Keep what came of an action.
     Keep(Box<Record>),
+    /// Do not send what has been ordered under these records and has not been sent yet.
+    Withdraw(Vec<u64>),
     /// Read every lock of a process, and whom one of its waiters waits for.
     ReadHoldings(TargetId, i32, Option<i32>),
     /// Read who holds advisory locks.
@@ -274,7 +276,7 @@ impl App {
             activity: activity::ActivityView::default(),
             locks: locks::LocksView::default(),
             statements: statements::StatementsView::default(),
-            events: events::EventsView::default(),
+            events: events::EventsView::starting_at(now),
             marks: Marks::default(),
             overlay: None,
             typing: None,
@@ -298,11 +300,11 @@ impl App {
             Msg::Input(Input::Paste(text)) => commands::paste(self, &text),
             Msg::Input(Input::Resize(..)) | Msg::Timer => {}
             Msg::Sample(sample) => self.take(*sample),
-            Msg::Outcome(target, outcome) => {
-                if let Some(Overlay::Many(many)) = self.overlay.as_mut().filter(|it| it.is_about(target)) {
-                    many.arrived(&outcome);
+            Msg::Outcome(id, outcome) => {
+                if let Some(Overlay::Many(many)) = &mut self.overlay {
+                    many.arrived(id, &outcome);
                 }
-                self.pending.arrived(target, *outcome, now);
+                self.pending.arrived(id, *outcome, now);
             }
             Msg::Holdings(target, pid, holdings) => {
                 if let Some(Overlay::Confirm(confirm)) =
@@ -314,11 +316,12 @@ impl App {
             }
             Msg::AdvisoryHolders(target, holders) => {
                 if let Some(Overlay::Many(many)) = self.overlay.as_mut().filter(|it| it.is_about(target)) {
-                    many.advisory_holders(holders);
+                    many.advisory_holders(holders, now);
                 }
             }
             Msg::Notice(severity, text) => self.say(severity, text),
         }
+        effects.extend(self.withdraw_stopped());
         effects.extend(self.order_next());
         effects.extend(self.tell_outcomes());
         effects
@@ -326,7 +329,7 @@ impl App {
 
     /// Tells the application how the screen is divided. A question that cannot be seen is withdrawn.
     pub fn resized(&mut self, viewport: Viewport) {
-        if viewport.too_small {
+        if viewport.too_small || (viewport.list_rows == 0 && matches!(self.overlay, Some(Overlay::Many(_)))) {
             self.withdraw_question();
         }
         self.viewport = viewport;
@@ -371,6 +374,11 @@ impl App {
     /// The last good tick of the shown Redis server.
     pub fn redis_tick(&self) -> Option<&RedisTick> {
         self.redis_observer().and_then(Observer::tick).and_then(Tick::redis)
+    }
+
+    /// What was ordered and whose outcome has not been told: for the log, when the program ends.
+    pub fn untold_records(&self) -> impl Iterator<Item = &Record> {
+        self.pending.records()
     }
 
     /// The session that is selected in the focused pane, if it is one that is there.

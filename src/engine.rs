@@ -27,6 +27,8 @@ use crate::model::{Body, Outage, Reading, Sample, Target};
 /// One good sample and everything derived from it.
 #[derive(Debug, Clone)]
 pub struct Tick {
+    /// When the sample was asked for, by the client's clock: nothing in it is older, where it is fresh.
+    pub asked_at: Timestamp,
     /// When the sample was complete, by the client's clock.
     pub taken_at: Timestamp,
     /// Seconds that the rates span; `None` before a second sample.
@@ -141,15 +143,15 @@ impl Observer {
 
     /// Takes the next sample.
     pub fn observe(&mut self, sample: Sample) {
-        let taken_at = sample.taken_at;
+        let (asked_at, taken_at) = (sample.asked_at, sample.taken_at);
         match sample.body {
             Body::Postgres(body) => {
                 self.outage = None;
-                self.tick = Some(self.observe_postgres(Arc::from(body), taken_at));
+                self.tick = Some(self.observe_postgres(Arc::from(body), asked_at, taken_at));
             }
             Body::Redis(body) => {
                 self.outage = None;
-                self.tick = Some(self.observe_redis(Arc::from(body), taken_at));
+                self.tick = Some(self.observe_redis(Arc::from(body), asked_at, taken_at));
             }
             Body::Outage(outage) => self.outage = Some(outage),
         }
@@ -192,7 +194,7 @@ impl Observer {
         self.findings.not_yet()
     }
 
-    fn observe_postgres(&mut self, sample: Arc<PgSample>, taken_at: Timestamp) -> Tick {
+    fn observe_postgres(&mut self, sample: Arc<PgSample>, asked_at: Timestamp, taken_at: Timestamp) -> Tick {
         let state = &mut self.postgres;
         // Counters start again with the server: nothing before a restart can be subtracted.
         if state.sample.as_ref().is_some_and(|before| before.server.started_at != sample.server.started_at) {
@@ -223,10 +225,10 @@ impl Observer {
         if self.baseline == Baseline::Previous || state.sample.is_none() {
             state.sample = Some(sample);
         }
-        Tick { taken_at, interval_seconds: seconds, body: TickBody::Postgres(Box::new(tick)) }
+        Tick { asked_at, taken_at, interval_seconds: seconds, body: TickBody::Postgres(Box::new(tick)) }
     }
 
-    fn observe_redis(&mut self, sample: Arc<RedisSample>, taken_at: Timestamp) -> Tick {
+    fn observe_redis(&mut self, sample: Arc<RedisSample>, asked_at: Timestamp, taken_at: Timestamp) -> Tick {
         let before = self.redis.as_ref().filter(|(_, before)| before.run_id == sample.run_id);
         let seconds =
             before.map(|(at, _)| crate::format::seconds_between(*at, taken_at)).filter(|s| *s > 0.0);
@@ -235,6 +237,7 @@ impl Observer {
             self.redis = Some((taken_at, Arc::clone(&sample)));
         }
         Tick {
+            asked_at,
             taken_at,
             interval_seconds: seconds,
             body: TickBody::Redis(Box::new(RedisTick { sample, rates })),

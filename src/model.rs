@@ -42,6 +42,8 @@ pub enum Kind {
 pub struct Sample {
     /// The target that was read.
     pub target: TargetId,
+    /// When the reading was asked for, by the client's clock: nothing in it is older.
+    pub asked_at: Timestamp,
     /// When the reading was complete, by the client's clock.
     pub taken_at: Timestamp,
     /// What was read.

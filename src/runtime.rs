@@ -6,6 +6,7 @@ mod opening;
 mod screen;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,9 @@ use crate::app::{App, Effect, Msg, Options};
 use crate::config::{ConfigError, ScreenConfig};
 use crate::engine::{Baseline, Observer, Severity};
 use crate::model::Sample;
-use crate::model::action::Operator;
+use crate::model::action::{Operator, Record};
 use crate::sources::Pace;
+use crate::sources::postgres::Withdrawal;
 use crate::sources::postgres::settings::Environment;
 use crate::terminal::{self, Input, Inputs};
 use crate::text;
@@ -181,9 +183,11 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         messages: message_sender,
         inside_tmux: environment.contains_key("TMUX"),
         journal,
+        withdrawals: BTreeMap::new(),
         ended: None,
     };
     let code = session.serve(&mut signals, samples, messages).await;
+    session.keep_untold().await;
     Ok(ExitCode::from(code))
 }
 
@@ -214,6 +218,8 @@ struct Session {
     pace: watch::Sender<Pace>,
     messages: mpsc::Sender<Msg>,
     journal: Journal,
+    /// How to call back what has been ordered and is not over.
+    withdrawals: BTreeMap<u64, Withdrawal>,
     inside_tmux: bool,
     ended: Option<u8>,
 }
@@ -255,6 +261,15 @@ impl Session {
         }
     }
 
+    /// What was ordered and not told yet is in the log at least as that.
+    async fn keep_untold(&self) {
+        for record in self.app.untold_records() {
+            let outcome = Some("not known: the program ended before it was told".to_owned());
+            let record = Record { outcome, ..record.clone() };
+            drop(tokio::time::timeout(Duration::from_millis(100), self.journal.keep(&record, false)).await);
+        }
+    }
+
     fn take_inputs(&mut self, first: Input, inputs: &mut Inputs) {
         self.take(Msg::Input(first));
         for _ in 1..KEYS_PER_FRAME {
@@ -275,8 +290,15 @@ impl Session {
     }
 
     fn take(&mut self, msg: Msg) {
-        if let Msg::Input(Input::Resize(columns, rows)) = msg {
-            self.screen.resize(columns, rows);
+        match &msg {
+            Msg::Input(Input::Resize(columns, rows)) => self.screen.resize(*columns, *rows),
+            Msg::Outcome(id, _) => drop(self.withdrawals.remove(id)),
+            Msg::Input(_)
+            | Msg::Sample(_)
+            | Msg::Holdings(..)
+            | Msg::AdvisoryHolders(..)
+            | Msg::Notice(..)
+            | Msg::Timer => {}
         }
         for effect in self.app.update(now(), msg) {
             self.carry_out(effect);
@@ -297,7 +319,13 @@ impl Session {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Act(order) => {
-                acting::act(Arc::clone(&self.handles), self.journal.clone(), *order, self.messages.clone());
+                let withdrawal = Withdrawal::default();
+                self.withdrawals.insert(order.record.id, withdrawal.clone());
+                let handles = Arc::clone(&self.handles);
+                acting::act(handles, self.journal.clone(), (*order, withdrawal), self.messages.clone());
+            }
+            Effect::Withdraw(ids) => {
+                ids.iter().filter_map(|id| self.withdrawals.get(id)).for_each(Withdrawal::ask);
             }
             Effect::Keep(record) => {
                 acting::keep_outcome(self.journal.clone(), *record, self.messages.clone());

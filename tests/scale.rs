@@ -72,6 +72,31 @@ fn writers_and_lockers() -> Vec<Lock> {
     (1..1001).flat_map(pair).collect()
 }
 
+/// A thousand LOCK TABLE behind one that waits for a reader: nobody holds what they want, each waits for the one before.
+fn lockers_in_a_row() -> Vec<Lock> {
+    let first = [
+        lock(1, "relation", 100, "AccessShareLock", None),
+        lock(2, "relation", 100, "AccessExclusiveLock", Some(2)),
+    ];
+    let queue = (3..1003).map(|pid| lock(pid, "relation", 100, "ExclusiveLock", Some(pid.into())));
+    first.into_iter().chain(queue).collect()
+}
+
+#[test]
+fn a_queue_hangs_side_by_side_however_long_it_is() {
+    let names = Names::default();
+    let now = Timestamp::from_second(2000).unwrap();
+    let context =
+        Context { sessions: &[], prepared: &[], names: &names, own_pids: &[], now, queue_is_exact: true };
+    let table = LockTable { rows: lockers_in_a_row(), safe_snapshot_waits: Vec::new() };
+    let forest = Forest::build(&table, &context);
+    let root = forest.roots().next().unwrap();
+    let first = forest.children(root).next().unwrap();
+    assert_eq!((first.pid, first.behind), (Some(2), 1000));
+    assert_eq!(forest.children(first).count(), 1000);
+    assert!(forest.children(first).all(|waiter| forest.children(waiter).next().is_none()));
+}
+
 #[test]
 fn the_graph_of_a_thousand_waiters_is_built_in_time() {
     let names = Names::default();
@@ -81,6 +106,7 @@ fn the_graph_of_a_thousand_waiters_is_built_in_time() {
     for (shape, rows, limit) in [
         ("a thousand updates of one row", one_row(), LIMIT),
         ("twenty transactions", twenty_transactions(), LIMIT),
+        ("a thousand LOCK TABLE in a row", lockers_in_a_row(), LIMIT),
         ("a thousand writers, a thousand LOCK TABLE", writers_and_lockers(), LIMIT_OF_A_MILLION_EDGES),
     ] {
         let table = LockTable { rows, safe_snapshot_waits: Vec::new() };

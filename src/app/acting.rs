@@ -48,25 +48,34 @@ impl App {
             let Some(Overlay::Many(many)) = &mut self.overlay else { return effects };
             let target = many.target;
             let Some(due) = many.take_due(now) else { return effects };
+            let id = self.events.next_id();
+            due.mark_ordered(id);
             let (action, whom, xact_start) = (due.action.clone(), due.whom.clone(), due.session.xact_start);
-            effects.push(self.order(target, action, whom, xact_start, true));
+            effects.push(self.order(target, action, whom, xact_start, Some(id)));
         }
     }
 
-    /// Orders an action and keeps it in mind until its outcome can be told.
+    /// Calls back what was ordered before a stop.
+    pub(super) fn withdraw_stopped(&mut self) -> Option<Effect> {
+        let Some(Overlay::Many(many)) = &mut self.overlay else { return None };
+        let records = many.take_withdrawn();
+        (!records.is_empty()).then_some(Effect::Withdraw(records))
+    }
+
+    /// Orders an action and keeps it in mind until its outcome can be told; one of many brings its record's number.
     pub(super) fn order(
         &mut self,
         target: TargetId,
         action: Action,
         whom: Whom,
         xact_start: Option<Timestamp>,
-        one_of_many: bool,
+        one_of_many: Option<u64>,
     ) -> Effect {
         let observer = self.observers.get(target.0);
         let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
         let behind = tick.and_then(|tick| tick.forest.value()).map(|forest| forest.pids_behind(whom.pid));
         let record = Record {
-            id: self.events.next_id(),
+            id: one_of_many.unwrap_or_else(|| self.events.next_id()),
             at: self.now,
             by: self.options.operator.clone(),
             target: observer.map(|observer| observer.target.name.clone()).unwrap_or_default(),
@@ -84,7 +93,7 @@ impl App {
             record: record.clone(),
             xact_start,
             behind: behind.unwrap_or_default(),
-            one_of_many,
+            one_of_many: one_of_many.is_some(),
             outcome: None,
         });
         Effect::Act(Box::new(Order { target, action, record }))

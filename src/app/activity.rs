@@ -222,6 +222,8 @@ impl ActivityRow<'_> {
     }
 
     fn age(&self, since: Option<jiff::Timestamp>) -> Value {
+        // Of one that has gone no age goes on.
+        let since = since.filter(|_| !self.departed);
         Value::some(since, |since| Value::Age(seconds_between(since, self.tick.sample.server_time)))
     }
 

@@ -458,7 +458,7 @@ pub(super) fn selected_session(app: &App) -> Option<&Session> {
             .row(tick, app.activity.list.selected.as_ref()?)
             .filter(|row| !row.departed)
             .map(|row| row.session),
-        Pane::Locks => locks::selected(&app.locks, tick)?.session,
+        Pane::Locks => locks::selected_session(&app.locks, tick),
         Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }

@@ -354,7 +354,12 @@ impl Confirm {
             .xact_start
             .map(|start| format!(", transaction open {}", age(Some(start))))
             .unwrap_or_default();
-        let written = if session.backend_xid.is_some() { ", has written" } else { "" };
+        // A waiter has its transaction id before it has written anything.
+        let written = match (session.backend_xid, session.waits_for_lock()) {
+            (None, _) => "",
+            (Some(_), true) => ", may have written",
+            (Some(_), false) => ", has written",
+        };
         format!("{state} {}{transaction}{written}", age(since))
     }
 
@@ -414,6 +419,8 @@ impl Confirm {
                 Span::new(Role::Warning, format!("not confirmed that {waiter} waits for it: {}", reason.text))
             }
             Some(Ok(holdings)) => match &holdings.waiter {
+                // The answer to an earlier question says nothing about this one.
+                Some((asked, _)) if *asked != waiter => return None,
                 Some((_, blockers)) if blockers.contains(&pid) => {
                     Span::new(Role::Dim, format!("the server confirms: {waiter} waits for it"))
                 }
@@ -422,7 +429,10 @@ impl Confirm {
                     format!("the server says that {waiter} waits for nobody now: look again"),
                 ),
                 Some((_, blockers)) => {
-                    let others: Vec<String> = blockers.iter().map(i32::to_string).collect();
+                    let name = |pid: &i32| {
+                        if *pid == 0 { "a prepared transaction".to_owned() } else { pid.to_string() }
+                    };
+                    let others: Vec<String> = blockers.iter().map(name).collect();
                     let others = others.join(", ");
                     Span::new(
                         Role::Critical,

@@ -110,7 +110,7 @@ fn session_sheet(row: ActivityRow<'_>) -> Sheet {
         (
             "backend_xid",
             plain(number(
-                session.backend_xid.map(|xid| format!("{xid} (it has written: a rollback undoes it)")),
+                session.backend_xid.map(|xid| format!("{xid} (a rollback may have something to undo)")),
             )),
         ),
         ("backend_xmin", plain(number(session.backend_xmin.map(|xmin| xmin.to_string())))),

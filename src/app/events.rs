@@ -80,6 +80,11 @@ impl Event {
 }
 
 impl EventsView {
+    /// No events yet. Numbers go on from the time of the start, so that those of two runs in one log differ.
+    pub(super) fn starting_at(now: jiff::Timestamp) -> Self {
+        Self { ordered: u64::try_from(now.as_millisecond()).unwrap_or_default(), ..Self::default() }
+    }
+
     /// A number for the next record.
     pub(super) fn next_id(&mut self) -> u64 {
         self.ordered += 1;

@@ -28,7 +28,7 @@ impl App {
             self.postgres = target;
             self.marks.clear();
             self.activity.list = ListState::default();
-            self.locks.list = ListState::default();
+            self.locks.forget();
             self.statements.list = ListState::default();
             self.refresh();
         }

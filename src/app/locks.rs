@@ -13,7 +13,7 @@ use super::activity;
 use super::list::{ListState, RowKey};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
-use crate::engine::locks::Forest;
+use crate::engine::locks::{Forest, NodeKind};
 use crate::model::postgres::Session;
 
 /// How many ticks a node that has left stays.
@@ -101,6 +101,11 @@ impl LocksView {
         self.departed.retain(|departed| 0 < departed.ticks_left && !is_there(&departed.key));
     }
 
+    /// Forgets everything about the server that was shown, except what was typed.
+    pub(super) fn forget(&mut self) {
+        *self = Self { filter_text: std::mem::take(&mut self.filter_text), ..Self::default() };
+    }
+
     pub(super) fn show_all(&mut self) {
         self.filter_text.clear();
     }
@@ -157,6 +162,15 @@ fn passing<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)
     if filter.is_empty() {
         return lines;
     }
+    // Whoever one that passes waits for is listed too, under whichever blocker they stand.
+    let passing: Vec<i32> = lines
+        .iter()
+        .filter_map(|(_, line)| match line {
+            LockLine::Node(row) => row.node.pid.filter(|_| filter.passes(&row.searched())),
+            LockLine::Fold { .. } | LockLine::Gone { .. } => None,
+        })
+        .collect();
+    let ahead = tick.forest.value().map(|forest| forest.pids_ahead(passing)).unwrap_or_default();
     let mut parent_level = None;
     let mut keep = Vec::new();
     for (_, line) in lines.iter_mut().rev() {
@@ -164,7 +178,7 @@ fn passing<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)
         let passes = match line {
             LockLine::Node(row) => {
                 row.filtered = !filter.passes(&row.searched());
-                !row.filtered
+                !row.filtered || row.node.pid.is_some_and(|pid| ahead.contains(&pid))
             }
             LockLine::Fold { .. } | LockLine::Gone { .. } => false,
         };
@@ -211,12 +225,27 @@ fn line_of<'a>(view: &LocksView, tick: &'a PgTick, wanted: &RowKey) -> Option<Lo
     passing(view, tick).into_iter().find(|(key, _)| key == wanted).map(|(_, line)| line)
 }
 
+/// The selected session, as long as it waits or blocks.
+pub(super) fn selected_session<'a>(view: &LocksView, tick: &'a PgTick) -> Option<&'a Session> {
+    let key = view.list.selected.as_ref()?;
+    let RowKey::Session(id) = key else { return None };
+    let is_there = tick.forest.value().is_some_and(|forest| is_in(forest, tick, key));
+    session(tick, id.pid).filter(|session| is_there && session.id == *id)
+}
+
 /// The selected node.
 pub(super) fn selected<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow<'a>> {
     match line_of(view, tick, view.list.selected.as_ref()?)? {
         LockLine::Node(row) => Some(row),
         LockLine::Fold { .. } | LockLine::Gone { .. } => None,
     }
+}
+
+fn first_root<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow<'a>> {
+    passing(view, tick).into_iter().find_map(|(_, line)| match line {
+        LockLine::Node(row) => Some(row),
+        LockLine::Fold { .. } | LockLine::Gone { .. } => None,
+    })
 }
 
 /// The sessions that a fold stands for.
@@ -229,12 +258,32 @@ pub(super) fn folded<'a>(view: &LocksView, tick: &'a PgTick, fold: &RowKey) -> V
     }
 }
 
+/// The sessions that stand under a node without a session: a prepared transaction.
+pub(super) fn under<'a>(view: &LocksView, tick: &'a PgTick, node: &RowKey) -> Vec<&'a Session> {
+    let Some(LockLine::Node(row)) = line_of(view, tick, node) else { return Vec::new() };
+    let Some(forest) = tick.forest.value() else { return Vec::new() };
+    let mut open = vec![row.node];
+    let mut found = Vec::new();
+    while let Some(node) = open.pop() {
+        found.extend(node.pid.and_then(|pid| session(tick, pid)));
+        open.extend(forest.children(node));
+    }
+    found
+}
+
 /// What helps against the selected node, and what else: for a root the engine's advice, for a waiter what its own end
 /// would bring.
 pub fn advice(view: &LocksView, tick: &PgTick) -> Option<(String, Option<String>)> {
     let forest = tick.forest.value()?;
-    let row = selected(view, tick)?;
-    if row.is_root() {
+    let row = match line_of(view, tick, view.list.selected.as_ref()?) {
+        Some(LockLine::Node(row)) => row,
+        Some(LockLine::Fold { .. }) => {
+            return Some(("→ shows them one by one, Space marks all of them".into(), None));
+        }
+        // It has left: what helps against the first that is there.
+        Some(LockLine::Gone { .. }) | None => first_root(view, tick)?,
+    };
+    if row.is_root() || row.node.kind == NodeKind::Deadlock {
         let other = forest.alternative(row.node).map(|advice| advice.reason);
         return Some((forest.advice(row.node).reason, other));
     }

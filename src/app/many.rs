@@ -15,7 +15,7 @@ use crate::engine::vitals::is_own;
 use crate::engine::{PgTick, Severity};
 use crate::format::{age_at, counted};
 use crate::model::action::{Action, Outcome, Whom};
-use crate::model::postgres::{Session, State};
+use crate::model::postgres::{Session, SessionId, State};
 use crate::model::{Reason, TargetId};
 use crate::terminal::{Chord, Key};
 
@@ -67,6 +67,8 @@ pub struct Entry {
     /// Whether it holds an advisory lock.
     pub holds_advisory_lock: bool,
     rule: Rule,
+    /// The record under which it was ordered; absent before its turn.
+    record: Option<u64>,
 }
 
 /// How far it is.
@@ -135,6 +137,8 @@ pub struct Many {
     pub offset: usize,
     /// The server's clock.
     pub server_time: Timestamp,
+    /// Whether it was stopped, and what is on its way has not been called back yet.
+    is_stopped: bool,
     /// Whether the server gives no data now, so that what is listed may have gone.
     pub blind: bool,
     pause: SignedDuration,
@@ -169,6 +173,7 @@ impl Many {
             advisory: if cancel { Advisory::Known } else { Advisory::Reading },
             offset: 0,
             server_time: tick.sample.server_time,
+            is_stopped: false,
             blind: false,
             pause: SignedDuration::from_secs(1)
                 / i32::try_from(limits.signals_per_second.max(1)).unwrap_or(i32::MAX),
@@ -177,7 +182,7 @@ impl Many {
     }
 
     /// Takes who holds advisory locks: of those chosen by a rule they are set apart.
-    pub(super) fn advisory_holders(&mut self, holders: Result<Vec<i32>, Reason>) {
+    pub(super) fn advisory_holders(&mut self, holders: Result<Vec<i32>, Reason>, now: Timestamp) {
         if self.phase != Phase::Asking {
             return;
         }
@@ -189,7 +194,11 @@ impl Many {
                 let is_apart = |entry: &mut Entry| entry.holds_advisory_lock && entry.rule != Rule::Picked;
                 self.apart = self.entries.extract_if(.., is_apart).collect();
                 self.advisory = Advisory::Known;
+                // What was typed until now was about another list, and so is what is being typed.
                 self.typed.clear();
+                if !self.apart.is_empty() && self.deaf_until.is_some() {
+                    self.disturb(now);
+                }
             }
             Err(reason) => self.advisory = Advisory::Unknown(reason),
         }
@@ -231,13 +240,17 @@ impl Many {
 
     /// Takes a key.
     pub(super) fn answer(&mut self, chord: Chord, now: Timestamp, page: isize) -> ManyAnswer {
+        // A stop is heard at any time.
+        if closes(chord) && matches!(self.phase, Phase::Sending { .. }) {
+            self.stop();
+            return ManyAnswer::Stay;
+        }
         if self.deaf_until.is_none_or(|until| now < until) {
             return ManyAnswer::Stay;
         }
         self.scroll(chord.key, page);
         let digit = chord.character().filter(char::is_ascii_digit);
         match (self.phase, chord.key) {
-            (Phase::Sending { .. }, Key::Esc) => self.stop(),
             (Phase::Asking | Phase::Over { .. }, _) if closes(chord) => return ManyAnswer::Close,
             (Phase::Over { .. }, Key::Enter) => return ManyAnswer::Close,
             (Phase::Sending { .. } | Phase::Over { .. }, _) => {}
@@ -275,7 +288,22 @@ impl Many {
     pub(super) const fn stop(&mut self) {
         if let Phase::Sending { next, .. } = self.phase {
             self.phase = Phase::Over { sent: next };
+            self.is_stopped = true;
         }
+    }
+
+    /// The records of what was ordered before a stop and is not answered yet; each once.
+    pub(super) fn take_withdrawn(&mut self) -> Vec<u64> {
+        if !std::mem::take(&mut self.is_stopped) {
+            return Vec::new();
+        }
+        let open = self.entries.iter().filter(|entry| entry.result.is_none());
+        open.filter_map(|entry| entry.record).collect()
+    }
+
+    /// The sessions that have had their turn.
+    pub(super) fn ordered(&self) -> impl Iterator<Item = SessionId> {
+        self.entries.iter().filter(|entry| entry.record.is_some()).map(|entry| entry.session.id)
     }
 
     /// Whether the number that was typed is that of the sessions meant, and everything is known that should be.
@@ -304,7 +332,7 @@ impl Many {
     }
 
     /// The entry whose turn has come.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<&Entry> {
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Option<&mut Entry> {
         let Phase::Sending { next, at } = self.phase else { return None };
         if now < at {
             return None;
@@ -316,7 +344,7 @@ impl Many {
         } else {
             Phase::Over { sent: next + 1 }
         };
-        self.entries.get(next)
+        self.entries.get_mut(next)
     }
 
     /// Whether the entry at a place was not reached before the end.
@@ -325,8 +353,8 @@ impl Many {
     }
 
     /// Takes what came of one signal.
-    pub(super) fn arrived(&mut self, outcome: &Outcome) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.action == outcome.action) {
+    pub(super) fn arrived(&mut self, id: u64, outcome: &Outcome) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.record == Some(id)) {
             entry.result = Some(outcome::in_short(outcome));
         }
     }
@@ -351,11 +379,11 @@ impl Many {
         match self.phase {
             Phase::Asking if self.cancel => format!("Cancel the statements of {sessions} ?"),
             Phase::Asking => format!("Terminate {sessions} ?"),
-            Phase::Sending { next, .. } => format!("{next} of {sessions} signalled, {known}"),
+            Phase::Sending { next, .. } => format!("{next} of {sessions} ordered, {known}"),
             Phase::Over { sent } if sent < self.entries.len() => {
-                format!("stopped: {sent} of {sessions} signalled, {known}")
+                format!("stopped: {sent} of {sessions} ordered, {known}")
             }
-            Phase::Over { .. } => format!("{sessions} signalled, {known}"),
+            Phase::Over { .. } => format!("{sessions} ordered, {known}"),
         }
     }
 
@@ -367,7 +395,7 @@ impl Many {
         let written = count(|session| session.backend_xid.is_some());
         let oldest = self.entries.iter().filter_map(|entry| entry.session.id.backend_start).min();
         let oldest = oldest.map(|at| format!(", oldest session {}", age_at(at, self.server_time)));
-        format!("{in_transaction} in a transaction, {written} have written{}", oldest.unwrap_or_default())
+        format!("{in_transaction} in a transaction, {written} may have written{}", oldest.unwrap_or_default())
     }
 }
 
@@ -388,7 +416,12 @@ impl Entry {
             result: None,
             holds_advisory_lock: false,
             rule,
+            record: None,
         }
+    }
+
+    pub(super) const fn mark_ordered(&mut self, record: u64) {
+        self.record = Some(record);
     }
 
     fn is_still_meant(&self, now: &Session) -> bool {
@@ -447,6 +480,8 @@ fn excluded(session: &Session, tick: &PgTick, cancel: bool, limits: &Limits) -> 
         Some(format!("{} (protected)", session.application_name))
     } else if cancel && session.state != Some(State::Active) {
         Some("without a statement to cancel".into())
+    } else if cancel && session.wait_event.as_deref() == Some("ClientRead") {
+        Some("waiting for the client's data, which a cancel does not reach".into())
     } else {
         None
     }

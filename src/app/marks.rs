@@ -109,12 +109,12 @@ impl Marks {
         self.rules.contains_key(&session)
     }
 
-    /// Marks these sessions, or unmarks them if all of them are marked.
+    /// Picks these sessions, or unmarks them if all of them are picked: one that a rule has chosen is picked first.
     pub(super) fn toggle(&mut self, sessions: &[SessionId]) {
-        if sessions.iter().all(|session| self.contains(*session)) {
+        if sessions.iter().all(|session| self.rules.get(session) == Some(&Rule::Picked)) {
             self.rules.retain(|session, _| !sessions.contains(session));
         } else {
-            self.mark(sessions.iter().copied(), Rule::Picked);
+            self.rules.extend(sessions.iter().map(|session| (*session, Rule::Picked)));
         }
     }
 

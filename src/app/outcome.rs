@@ -49,14 +49,17 @@ impl Pending {
     }
 
     /// Takes what was observed.
-    pub(super) fn arrived(&mut self, target: TargetId, outcome: Outcome, now: Timestamp) {
-        let waiting = |watched: &&mut Watched| {
-            watched.target == target && watched.action == outcome.action && watched.outcome.is_none()
-        };
+    pub(super) fn arrived(&mut self, id: u64, outcome: Outcome, now: Timestamp) {
+        let waiting = |watched: &&mut Watched| watched.record.id == id && watched.outcome.is_none();
         if let Some(watched) = self.actions.iter_mut().find(waiting) {
             watched.record.sql.clone_from(&outcome.sql);
             watched.outcome = Some((outcome, now));
         }
+    }
+
+    /// The records whose outcome has not been told.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.actions.iter().map(|watched| &watched.record)
     }
 
     /// The outcomes that can be told: a tick taken after each says who runs again.
@@ -67,7 +70,7 @@ impl Pending {
     ) -> Vec<Told> {
         let can_be_told = |watched: &mut Watched| {
             watched.outcome.as_ref().is_some_and(|(outcome, at)| {
-                let later = tick(watched.target).is_some_and(|tick| *at < tick.taken_at && is_fresh(tick));
+                let later = tick(watched.target).is_some_and(|tick| *at < tick.asked_at && is_fresh(tick));
                 later
                     || outcome.reply != Ok(ActionReply::Signalled)
                     || at.checked_add(PATIENCE).is_ok_and(|limit| limit <= now)
@@ -96,9 +99,11 @@ pub(super) fn counts(tick: &PgTick, pid: i32) -> Counts {
 pub(super) fn in_short(outcome: &Outcome) -> (Severity, String) {
     let ended = if outcome.action.is_cancel() { "cancelled" } else { "gone" };
     match (&outcome.reply, outcome.effect_after_seconds) {
-        (Err(reason) | Ok(ActionReply::Failed(reason)), _) => {
-            (Severity::Critical, format!("failed: {}", reason.text))
+        (Err(reason), _) => {
+            (Severity::Critical, format!("not known whether it was signalled: {}", reason.text))
         }
+        (Ok(ActionReply::Withdrawn), _) => (Severity::Notice, "withdrawn before it was sent".into()),
+        (Ok(ActionReply::Failed(reason)), _) => (Severity::Critical, format!("failed: {}", reason.text)),
         (Ok(ActionReply::NotPermitted(text)), _) => (Severity::Critical, format!("not permitted: {text}")),
         (Ok(ActionReply::Gone), _) => (Severity::Notice, "was already gone".into()),
         (Ok(ActionReply::Changed(_)), _) => (Severity::Notice, "left alone: changed since".into()),
@@ -113,7 +118,7 @@ impl Watched {
     fn told<'a>(self, tick: &impl Fn(TargetId) -> Option<&'a Tick>) -> Option<Told> {
         let (outcome, at) = self.outcome.as_ref()?;
         let later =
-            tick(self.target).filter(|tick| *at < tick.taken_at && is_fresh(tick)).and_then(Tick::postgres);
+            tick(self.target).filter(|tick| *at < tick.asked_at && is_fresh(tick)).and_then(Tick::postgres);
         let (severity, sentence) = self.sentence(outcome, later);
         let after = later.map(|tick| counts(tick, self.action.session().pid));
         let record = Record { outcome: Some(sentence), after, ..self.record };
@@ -136,6 +141,9 @@ impl Watched {
                     "GRANT pg_signal_backend TO your role"
                 };
                 (Severity::Critical, format!("{verb} {who} not permitted: {text}; {hint}"))
+            }
+            Ok(ActionReply::Withdrawn) => {
+                (Severity::Notice, format!("{verb} {who}: withdrawn, nothing was signalled"))
             }
             Ok(ActionReply::Gone) => {
                 (Severity::Notice, format!("{who} was already gone, nothing was signalled"))

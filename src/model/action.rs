@@ -85,6 +85,8 @@ impl Action {
 pub enum ActionReply {
     /// The guard matched and the signal was sent; nothing is known of its effect yet.
     Signalled,
+    /// It was withdrawn before it was sent.
+    Withdrawn,
     /// There was no such process any more.
     Gone,
     /// The process is there, but it is not what was seen: nothing was signalled.

@@ -185,6 +185,12 @@ impl Session {
         }
     }
 
+    /// Whether it applies a subscription's changes: such workers have a leader too (16 and later), but are no lock group
+    /// and do wait for each other.
+    pub fn is_apply_worker(&self) -> bool {
+        self.backend_type.as_deref().is_some_and(|kind| kind.starts_with("logical replication"))
+    }
+
     /// Whether it waits for a heavyweight lock.
     pub fn waits_for_lock(&self) -> bool {
         self.wait_event_type.as_deref() == Some("Lock")

@@ -13,7 +13,7 @@ use crate::engine::Severity;
 use crate::model::action::{Action, ActionReply, Outcome, Record, Seen};
 use crate::model::postgres::State;
 use crate::model::{Reason, TargetId};
-use crate::sources::postgres::{self, Handle};
+use crate::sources::postgres::{self, Handle, Withdrawal};
 
 /// How long the effect of a signal is watched for.
 const WATCH: Duration = Duration::from_secs(5);
@@ -28,29 +28,33 @@ const LOG_LIMIT: Duration = Duration::from_millis(500);
 
 /// Acts in a task of its own; the record is in the log before the signal is sent, and the outcome comes back as a
 /// message.
-pub(super) fn act(handles: Arc<Handles>, journal: Journal, order: Order, messages: mpsc::Sender<Msg>) {
+pub(super) fn act(
+    handles: Arc<Handles>,
+    journal: Journal,
+    (order, withdrawal): (Order, Withdrawal),
+    messages: mpsc::Sender<Msg>,
+) {
     tokio::spawn(async move {
         let Order { target, action, record } = order;
-        keep(journal, Record { sql: postgres::statement(&action), ..record }, &messages).await;
+        let id = record.id;
+        keep(journal, Record { sql: postgres::statement(&action), ..record }, true, &messages).await;
         let outcome = match handles.postgres.get(&target) {
-            Some(handle) => carry_out(handle, action).await,
+            Some(handle) => carry_out(handle, action, withdrawal).await,
             None => outcome(action, Err(Reason::new("this server takes no actions"))),
         };
-        drop(messages.send(Msg::Outcome(target, Box::new(outcome))).await);
+        drop(messages.send(Msg::Outcome(id, Box::new(outcome))).await);
     });
 }
 
 /// Keeps what came of an action in a task of its own.
 pub(super) fn keep_outcome(journal: Journal, record: Record, messages: mpsc::Sender<Msg>) {
-    tokio::spawn(async move { keep(journal, record, &messages).await });
+    tokio::spawn(async move { keep(journal, record, false, &messages).await });
 }
 
 /// Writes a record to the log. What cannot be written is told, and stops nothing.
-async fn keep(journal: Journal, record: Record, messages: &mpsc::Sender<Msg>) {
-    let written = tokio::task::spawn_blocking(move || journal.keep(&record));
-    let why = match timeout(LOG_LIMIT, written).await {
-        Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(error))) => error.to_string(),
+async fn keep(journal: Journal, record: Record, before_signal: bool, messages: &mpsc::Sender<Msg>) {
+    let why = match timeout(LOG_LIMIT, journal.keep(&record, before_signal)).await {
+        Ok(Ok(())) => return,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the disk does not answer".into(),
     };
@@ -87,8 +91,8 @@ fn outcome(action: Action, reply: Result<ActionReply, Reason>) -> Outcome {
     Outcome { sql: postgres::statement(&action), action, reply, effect_after_seconds: None, seen: None }
 }
 
-async fn carry_out(handle: &Handle, action: Action) -> Outcome {
-    let reply = handle.act(action.clone()).await;
+async fn carry_out(handle: &Handle, action: Action, withdrawal: Withdrawal) -> Outcome {
+    let reply = handle.act_unless(action.clone(), withdrawal).await;
     let mut outcome = outcome(action, reply);
     if outcome.reply == Ok(ActionReply::Signalled) {
         watch_effect(handle, &mut outcome).await;

@@ -3,21 +3,32 @@
 //!
 //! No text of a statement goes into it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::Failure;
 use crate::model::action::Record;
 use crate::terminal;
 
-/// Where actions are kept; nothing is without a log.
+/// Lines that may wait for the disk; more are refused, and told.
+const LINES_MAX: usize = 1000;
+
+/// Where actions are kept; nothing is without a log. One thread writes, so that a disk that hangs holds up nothing else.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Journal(Option<Arc<Mutex<File>>>);
+pub(super) struct Journal(Option<std::sync::mpsc::SyncSender<Entry>>);
+
+/// A line to write, whether it must be on the disk, and whom to tell.
+struct Entry {
+    line: Vec<u8>,
+    sync: bool,
+    written: oneshot::Sender<io::Result<()>>,
+}
 
 /// A line of the log about an action.
 #[derive(Serialize)]
@@ -28,15 +39,33 @@ struct Line<'a> {
 }
 
 impl Journal {
-    /// Writes a record and waits until it is on the disk.
-    pub(super) fn keep(&self, record: &Record) -> io::Result<()> {
-        let Some(file) = &self.0 else { return Ok(()) };
+    fn over(file: File) -> Self {
+        let (sender, entries) = std::sync::mpsc::sync_channel::<Entry>(LINES_MAX);
+        std::thread::spawn(move || {
+            for Entry { line, sync, written } in entries {
+                // Nobody may wait any more.
+                drop(written.send(write(&file, &line, sync)));
+            }
+        });
+        Self(Some(sender))
+    }
+
+    /// Writes a record; with `sync` it is on the disk when this is done.
+    pub(super) async fn keep(&self, record: &Record, sync: bool) -> io::Result<()> {
+        let Some(entries) = &self.0 else { return Ok(()) };
         let mut line = serde_json::to_vec(&Line { kind: "action", record })?;
         line.push(b'\n');
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(&line)?;
-        file.sync_data()
+        let (written, answer) = oneshot::channel();
+        entries
+            .try_send(Entry { line, sync, written })
+            .map_err(|_| io::Error::other("too many lines wait for it"))?;
+        answer.await.map_err(io::Error::other)?
     }
+}
+
+fn write(mut file: &File, line: &[u8], sync: bool) -> io::Result<()> {
+    file.write_all(line)?;
+    if sync { file.sync_data() } else { Ok(()) }
 }
 
 /// Starts the log and sets the panic hook.
@@ -56,6 +85,8 @@ pub(super) fn start(file: Option<&Path>) -> Result<Journal, Failure> {
     let failed =
         |error: io::Error| Failure::usage(format!("cannot write the log {}: {error}", path.display()));
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    // One that was there already may have been open to others.
+    log.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     let own = log.try_clone().map_err(failed)?;
     // A second start in one process (tests, the demo) keeps the first log.
     drop(
@@ -65,7 +96,7 @@ pub(super) fn start(file: Option<&Path>) -> Result<Journal, Failure> {
             .with_writer(Mutex::new(log))
             .try_init(),
     );
-    Ok(Journal(Some(Arc::new(Mutex::new(own)))))
+    Ok(Journal::over(own))
 }
 
 /// Says something on standard error before the screen opens.

@@ -99,5 +99,5 @@ fn observe(observers: &mut [Observer], sample: Sample) {
 
 fn outage(opened: &Opened, error: &crate::sources::postgres::ConnectError) -> Sample {
     let outage = Outage { kind: error.outage, reason: error.reason.clone(), since: now(), retry_at: None };
-    Sample { target: opened.target().id, taken_at: now(), body: Body::Outage(outage) }
+    Sample { target: opened.target().id, asked_at: now(), taken_at: now(), body: Body::Outage(outage) }
 }

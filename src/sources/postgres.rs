@@ -16,6 +16,7 @@ pub mod settings;
 mod sql;
 mod tls;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -84,7 +85,12 @@ impl Opened {
 impl Handle {
     /// Carries out one action and reports what came of it. Errors when the control connection is busy or lost.
     pub async fn act(&self, action: Action) -> Result<ActionReply, Reason> {
-        Self::order(&self.control.acts, |reply| control::Order::Act(action, reply)).await?
+        self.act_unless(action, Withdrawal::default()).await
+    }
+
+    /// The same, unless it is withdrawn before it is sent.
+    pub async fn act_unless(&self, action: Action, withdrawal: Withdrawal) -> Result<ActionReply, Reason> {
+        Self::order(&self.control.acts, |reply| control::Order::Act(action, withdrawal, reply)).await?
     }
 
     /// What the process is now; `None` once it has gone.
@@ -137,6 +143,22 @@ impl Handle {
 /// The statement of an action as it is sent, its arguments filled in: for the record.
 pub fn statement(action: &Action) -> String {
     act::told(action)
+}
+
+/// Calls an order back, as long as it has not been sent.
+#[derive(Debug, Clone, Default)]
+pub struct Withdrawal(Arc<AtomicBool>);
+
+impl Withdrawal {
+    /// Asks for it.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has been asked for.
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Process ids of our backends, by place: sampler, locks, control.

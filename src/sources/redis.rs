@@ -183,6 +183,7 @@ impl Reader {
             sleep_until(next).await;
             let pace = *self.pace.borrow_and_update();
             next = Instant::now() + pace.interval;
+            let asked_at = now();
             let outcome = match &mut connection {
                 Some(open) => read(open, pace, &self.settings).await,
                 None => match connect(&self.settings).await {
@@ -214,7 +215,7 @@ impl Reader {
             if let Some(pause) = pause {
                 next = Instant::now() + pause;
             }
-            let sample = Sample { target: self.target.id, taken_at: now(), body };
+            let sample = Sample { target: self.target.id, asked_at, taken_at: now(), body };
             if self.samples.send(sample).await.is_err() {
                 return;
             }

@@ -7,6 +7,7 @@ use super::canvas::{Canvas, below, row};
 use super::header::mark;
 use super::layout::Layout;
 use super::overlay::window;
+use super::panes::wrapped;
 use crate::app::{Advisory, App, Entry, Many, Phase, Role, Rule, RuleMenu, Span, chosen_by_rule};
 use crate::format::{age_at, counted};
 use crate::model::postgres::State;
@@ -33,8 +34,9 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, layout: &Layout, many: &Many) {
     let list = Rect { height: inner.height.saturating_sub(BELOW + 1), ..below(inner, 1) };
     entries(canvas, list, many);
     let foot = below(inner, inner.height.saturating_sub(BELOW));
-    canvas.spans(row(foot, 0), &[Span::new(Role::Dim, left_out(many))]);
-    canvas.spans(row(foot, 1), &[apart(many)]);
+    let two = Rect { height: foot.height.min(2), ..foot };
+    wrapped(canvas, two, 0, Role::Dim, &left_out(many));
+    canvas.spans(row(foot, 2), &[apart(many)]);
     canvas.spans(row(foot, 3), &question(many));
 }
 
@@ -98,7 +100,8 @@ fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, fate: Fate, ma
         (Some((severity, text)), ..) => Some(Span::new(mark(*severity).0, format!(" {text}"))),
         (None, Some(change), _) => Some(Span::new(Role::Warning, format!(" {change}"))),
         (None, None, _) if fate == Fate::Spared => Some(Span::text("  not signalled")),
-        (None, None, true) => Some(Span::new(Role::Warning, " holds an advisory lock")),
+        (None, None, true) if fate == Fate::Apart => Some(Span::new(Role::Warning, "  apart: advisory lock")),
+        (None, None, true) => Some(Span::new(Role::Warning, "  holds an advisory lock")),
         (None, None, false) => None,
     };
     if let Some(note) = note {
@@ -120,9 +123,7 @@ fn apart(many: &Many) -> Span {
         (Advisory::Known, 0) => Span::text(""),
         (Advisory::Known, count) => Span::new(
             Role::Warning,
-            format!(
-                "apart, and not meant: {count} with an advisory lock (a leader? a migration?); Space marks one all the same"
-            ),
+            format!("apart, not meant: {count} with an advisory lock (Esc, then Space picks one)"),
         ),
     }
 }
@@ -138,14 +139,17 @@ fn question(many: &Many) -> Vec<Span> {
             )]
         }
         Phase::Asking => vec![
-            Span::text(match &many.refused {
-                Some(typed) => format!("{typed} is not {count}.  Type "),
-                None => format!("{} a second, Esc stops.  Type ", many.signals_per_second),
-            }),
+            Span::text("Type "),
             Span::new(Role::Key, count.to_string()),
             Span::text(" and Enter: "),
             Span::new(if many.is_armed() { Role::Critical } else { Role::Text }, many.typed.clone()),
             Span::new(Role::Input, " "),
+            match &many.refused {
+                Some(typed) => {
+                    Span::new(Role::Warning, format!("   {typed} is not {count}: nothing was done"))
+                }
+                None => Span::new(Role::Dim, format!("   {} a second, Esc stops", many.signals_per_second)),
+            },
         ],
         Phase::Sending { .. } => {
             vec![Span::new(Role::Key, "Esc"), Span::text(format!(" stops   {}", tally(many)))]

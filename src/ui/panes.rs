@@ -123,7 +123,7 @@ fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
 const INDENT: u16 = 2;
 
 /// Writes a longer text over as many lines as it needs and returns their number.
-fn wrapped(canvas: &mut Canvas<'_>, area: Rect, indent: u16, role: Role, raw: &str) -> u16 {
+pub(super) fn wrapped(canvas: &mut Canvas<'_>, area: Rect, indent: u16, role: Role, raw: &str) -> u16 {
     let area = Rect { x: area.x + indent, width: area.width.saturating_sub(indent), ..area };
     let lines = text::wrapped(&text::line(raw), usize::from(area.width));
     let mut used = 0;

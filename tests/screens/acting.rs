@@ -34,16 +34,16 @@ fn ordered(effects: Vec<Effect>) -> Vec<Order> {
     effects.into_iter().filter_map(order).collect()
 }
 
-fn outcome(action: &Action, reply: ActionReply) -> Msg {
+fn outcome(order: &Order, reply: ActionReply) -> Msg {
     let seconds = (reply == ActionReply::Signalled).then_some(0.05);
     let outcome = Outcome {
-        action: action.clone(),
+        action: order.action.clone(),
         sql: "SELECT pg_terminate_backend(...)".into(),
         reply: Ok(reply),
         effect_after_seconds: seconds,
         seen: None,
     };
-    Msg::Outcome(SERVER, Box::new(outcome))
+    Msg::Outcome(order.record.id, Box::new(outcome))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn signals_go_out_twenty_a_second_and_stop_with_escape() {
     assert!(late <= 3, "{late} at once");
     sent.extend(ordered(app.update(ms(6, 200), Msg::Timer)));
     for order in &sent {
-        app.update(ms(6, 210), outcome(&order.action, ActionReply::Signalled));
+        app.update(ms(6, 210), outcome(order, ActionReply::Signalled));
     }
     insta::assert_snapshot!(frame(&mut app, 120, 40));
     key(&mut app, ms(6, 220), "Esc");
@@ -133,7 +133,7 @@ fn a_rule_is_looked_at_again_by_the_server() {
         panic!("{order:?}")
     };
     assert_eq!(*state_change, now.checked_sub(SignedDuration::from_secs(600)).ok());
-    app.update(ms(5, 1), outcome(&order.action, ActionReply::Gone));
+    app.update(ms(5, 1), outcome(order, ActionReply::Gone));
     insta::assert_snapshot!("one_of_many_was_already_gone", frame(&mut app, 120, 40));
 }
 
@@ -144,7 +144,7 @@ fn what_was_done_stands_in_the_events() {
     app.drawn(at(4));
     let order = ordered(key(&mut app, ms(4, 300), "y")).pop().unwrap();
     assert_eq!((order.record.before.blocked, order.record.before.behind), (Some(19), Some(19)));
-    app.update(ms(4, 400), outcome(&order.action, ActionReply::Signalled));
+    app.update(ms(4, 400), outcome(&order, ActionReply::Signalled));
     let later = app.update(at(6), sample(6, Body::Postgres(Box::new(postgres(6, false)))));
     let [Effect::Keep(record)] = &later[..] else { panic!("{later:?}") };
     assert_eq!(record.after.and_then(|after| after.blocked), Some(0));
@@ -235,7 +235,7 @@ fn a_batch_stops_when_the_server_is_lost() {
     };
     app.update(ms(5, 10), sample(5, Body::Outage(outage)));
     assert!(ordered(app.update(at(9), Msg::Timer)).is_empty(), "nothing is sent blindly");
-    assert!(frame(&mut app, 120, 40).contains("stopped: 1 of 14 sessions signalled"));
+    assert!(frame(&mut app, 120, 40).contains("stopped: 1 of 14 sessions ordered"));
 }
 
 #[test]
@@ -278,4 +278,26 @@ fn a_session_out_of_sight_is_not_asked_about() {
     assert!(shown.contains(">   4242") && shown.contains("4242 is selected and was out of sight"), "{shown}");
     press(&mut app, 80, 24, &["K"]);
     assert!(frame(&mut app, 80, 24).contains("Terminate 4242 ?"));
+}
+
+#[test]
+fn a_stop_calls_back_what_is_on_its_way() {
+    let mut app = asked_about_web();
+    app.update(at(4), Msg::AdvisoryHolders(SERVER, Ok(Vec::new())));
+    key(&mut app, ms(5, 0), "1");
+    key(&mut app, ms(5, 0), "4");
+    let mut sent = ordered(key(&mut app, ms(5, 0), "Enter"));
+    for tick in 1..=3 {
+        sent.extend(ordered(app.update(ms(5, tick * 50), Msg::Timer)));
+    }
+    app.update(ms(5, 160), outcome(&sent[0], ActionReply::Signalled));
+    let effects = key(&mut app, ms(5, 170), "Ctrl-C");
+    let open: Vec<u64> = sent[1..].iter().map(|order| order.record.id).collect();
+    assert_eq!(effects, [Effect::Withdraw(open)]);
+    for order in &sent[1..] {
+        app.update(ms(5, 180), outcome(order, ActionReply::Withdrawn));
+    }
+    let shown = frame(&mut app, 120, 40);
+    assert!(shown.contains("stopped: 4 of 14 sessions ordered, 4 outcomes"), "{shown}");
+    assert!(shown.contains("3 withdrawn before it was sent") && shown.contains("not signalled"), "{shown}");
 }

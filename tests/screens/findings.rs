@@ -14,7 +14,7 @@ fn observed(bodies: Vec<Body>) -> Observer {
     let target = Target { id: TargetId(0), name: "shop-db:5432/reports".into(), kind: Kind::Postgres };
     let mut observer = Observer::new(target, Baseline::Previous, Thresholds::default());
     for (second, body) in (0..).zip(bodies) {
-        observer.observe(Sample { target: TargetId(0), taken_at: at(second), body });
+        observer.observe(Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
     }
     observer
 }

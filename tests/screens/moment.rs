@@ -328,7 +328,7 @@ pub(crate) fn empty_app(read_only: bool) -> App {
 pub(crate) fn sample(second: i64, body: Body) -> Msg {
     let taken_at = start().checked_add(SignedDuration::from_secs(second)).unwrap();
     let target = if matches!(body, Body::Redis(_)) { TargetId(1) } else { TargetId(0) };
-    Msg::Sample(Box::new(Sample { target, taken_at, body }))
+    Msg::Sample(Box::new(Sample { target, asked_at: taken_at, taken_at, body }))
 }
 
 pub(crate) fn at(second: i64) -> Timestamp {

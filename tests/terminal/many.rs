@@ -62,7 +62,7 @@ fn confirm(tty: &mut Tty, question: &str, number: usize) {
 /// Closes the window; the next key must not arrive together with the Esc, which would make one key of the two.
 fn close(tty: &mut Tty) {
     tty.keys("\x1b");
-    tty.wait_for_no_text("signalled");
+    tty.wait_for_no_text("ordered, ");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn two_hundred_marked_sessions_are_terminated_and_nobody_else() {
     confirm(&mut tty, "Terminate 200 sessions ?", 200);
     let started = now();
     tty.wait_for("two hundred outcomes", PATIENCE * 3, |screen| {
-        screen.contents().contains("200 sessions signalled, 200 outcomes")
+        screen.contents().contains("200 sessions ordered, 200 outcomes")
     });
     let seconds = (now() - started).as_secs_f64();
     assert!(seconds > 8.0, "twenty a second, not all at once: {seconds}");
@@ -168,7 +168,7 @@ fn a_wrong_number_does_nothing_and_escape_stops_midway() {
     let stopped = tty.contents();
     let sent: usize = stopped.split("stopped: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((3..30).contains(&sent), "{stopped}");
-    tty.wait_for_text(&format!("stopped: {sent} of 30 sessions signalled, {sent} outcomes"));
+    tty.wait_for_text(&format!("stopped: {sent} of 30 sessions ordered, {sent} outcomes"));
     let left = sessions(&second);
     assert_eq!(of(&left, "worker").count(), 30 - sent);
 
@@ -203,10 +203,10 @@ fn an_advisory_lock_sets_a_session_apart_that_a_rule_has_chosen() {
     tty.wait_for_text("3 marked");
     tty.keys("K");
     tty.wait_for_text("Terminate 2 sessions ?");
-    tty.wait_for_text("apart, and not meant: 1 with an advisory lock");
+    tty.wait_for_text("apart, not meant: 1 with an advisory lock");
     press_until(&tty, "2", "the number to be typed", |screen| screen.contents().contains("Enter: 2"));
     tty.keys("\r");
-    tty.wait_for_text("2 sessions signalled, 2 outcomes");
+    tty.wait_for_text("2 sessions ordered, 2 outcomes");
     let left = sessions(&second);
     assert_eq!(of(&left, "worker").collect::<Vec<_>>(), [leader.pid()]);
     leader.execute("SELECT pg_advisory_unlock(4711)").unwrap();

@@ -95,7 +95,7 @@ fn answer(app: &mut App, mut confirm: Box<Confirm>, chord: Chord) -> Vec<Effect>
             let sent = confirm.sent();
             let tick = app.observer(Some(confirm.target)).and_then(Observer::tick).and_then(Tick::postgres);
             let whom = tick.map(|tick| whom(&confirm.session, tick)).unwrap_or_default();
-            let order = app.order(confirm.target, action, whom, confirm.session.xact_start, false);
+            let order = app.order(confirm.target, action, whom, confirm.session.xact_start, None);
             app.say(Severity::Notice, format!("{sent} …"));
             vec![order]
         }
@@ -108,8 +108,7 @@ fn answer_many(app: &mut App, mut many: Box<Many>, chord: Chord) -> Vec<Effect> 
         ManyAnswer::Stay => app.overlay = Some(Overlay::Many(many)),
         ManyAnswer::Close if matches!(many.phase, Phase::Over { .. }) => {
             // What was acted on is done with; what was not stays marked.
-            app.marks
-                .forget(many.entries.iter().filter(|entry| entry.result.is_some()).map(|it| it.session.id));
+            app.marks.forget(many.ordered());
             app.refresh();
         }
         ManyAnswer::Close => {}

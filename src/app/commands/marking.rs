@@ -110,6 +110,9 @@ fn of_row(app: &App, tick: &PgTick, key: &RowKey) -> Vec<SessionId> {
 fn subtree(app: &App, tick: &PgTick) -> Vec<SessionId> {
     let Some(forest) = tick.forest.value() else { return Vec::new() };
     let mut all = meant(app);
+    if let (true, Some(key)) = (all.is_empty(), &app.locks.list.selected) {
+        return locks::under(&app.locks, tick, key).into_iter().map(|session| session.id).collect();
+    }
     let roots: Vec<i32> = all.iter().map(|id| id.pid).collect();
     for pid in roots.into_iter().flat_map(|pid| forest.pids_behind(pid)) {
         all.extend(locks::session(tick, pid).map(|session| session.id));

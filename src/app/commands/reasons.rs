@@ -1,6 +1,6 @@
 //! Why a command does not work now: one function a reason, `None` when it does.
 
-use super::super::{App, Pane, confirm};
+use super::super::{App, Pane, RowKey, confirm};
 use super::{copied, selected_session};
 use crate::model::Kind;
 use crate::model::postgres::State;
@@ -87,6 +87,10 @@ pub(super) fn action_disabled(app: &App) -> Option<String> {
         return None;
     }
     let Some(session) = selected_session(app) else {
+        if let (Pane::Locks, Some(RowKey::Prepared(gid))) = (app.focus, &app.locks.list.selected) {
+            let copy = app.options.keymap.hint("copy");
+            return Some(format!("prepared '{gid}' has no process: {copy} copies ROLLBACK PREPARED"));
+        }
         return Some("select a session in Activity (1) or Locks (2)".into());
     };
     confirm::refusal(session, tick)

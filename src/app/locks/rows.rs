@@ -16,6 +16,9 @@ use crate::model::postgres::{Session, State};
 /// Waiters of one queue that are shown before the rest is folded into a line with a count.
 const QUEUE_SHOWN: usize = 3;
 
+/// The deepest level that is drawn as one; what stands below is listed beside each other.
+const DEPTH_MAX: usize = 60;
+
 /// A line of the tree.
 #[derive(Debug, Clone)]
 pub enum LockLine<'a> {
@@ -124,6 +127,10 @@ impl<'a> Walk<'_, 'a> {
         };
         let own = key_of(node, row.session);
         self.lines.push((own.clone(), LockLine::Node(row)));
+        if DEPTH_MAX <= self.guides.len() {
+            self.flat(forest, node);
+            return;
+        }
         // Waiters without anybody under them that stand in one queue for one thing; the others are always shown.
         let mut queues: BTreeMap<String, Vec<&'a Node>> = BTreeMap::new();
         let mut shown: Vec<&'a Node> = Vec::new();
@@ -172,7 +179,19 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'_, 'a> {
+    /// Everybody below a node, side by side: no chain is too long to be shown.
+    fn flat(&mut self, forest: &'a Forest, node: &'a Node) {
+        let mut open: Vec<&'a Node> = forest.children(node).collect();
+        while let Some(node) = open.pop() {
+            open.extend(forest.children(node));
+            let session = node.pid.and_then(|pid| self.sessions.get(&pid).copied());
+            let guides = self.guides.iter().copied().chain([open.is_empty()]).collect();
+            let row = LockRow { node, guides, session, tick: self.tick, filtered: false };
+            self.lines.push((key_of(node, session), LockLine::Node(row)));
+        }
+    }
+
     fn selected_pid(&self) -> Option<i32> {
         match self.view.list.selected {
             Some(RowKey::Session(id)) => Some(id.pid),
@@ -226,7 +245,7 @@ pub const COLUMNS: &[LockColumn] = &[
     }),
     column("held by", 9, Align::Left, 5, |row| Value::some(row.held_by(), Value::Text).into()),
     column("xact", 7, Align::Right, 4, |row| row.transaction_age().into()),
-    column("wrote", 5, Align::Left, 6, |row| row.has_written().into()),
+    column("xid", 10, Align::Right, 6, |row| row.transaction_id().into()),
     column("application", 16, Align::Left, 3, |row| {
         row.of_session(|it| it.session.application_name.to_string())
     }),
@@ -292,10 +311,9 @@ impl<'a> LockRow<'a> {
         Value::some(start, |start| Value::Age(format::seconds_between(start, self.tick.sample.server_time)))
     }
 
-    /// Whether a rollback has something to undo.
-    fn has_written(&self) -> Value {
-        let written = self.session.is_some_and(|session| session.backend_xid.is_some());
-        Value::Text(if written { "wrote".into() } else { String::new() })
+    /// Its transaction id: who has one may have written, so that a rollback has something to undo.
+    fn transaction_id(&self) -> Value {
+        Value::some(self.session.and_then(|session| session.backend_xid), |xid| Value::Integer(xid.into()))
     }
 
     /// What it does or wants, in the server's words, and how many it waits for besides the one it stands under.

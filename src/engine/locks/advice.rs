@@ -163,19 +163,24 @@ impl Node {
 
     fn session_advice(&self) -> Advice {
         let pid = self.pid_text();
-        let (frees, behind) = (self.frees_now, self.behind);
+        let frees = self.frees_now;
+        // Queues drain one by one: those who are not freed at once go on when the one before them has ended.
+        let later = match self.behind.saturating_sub(frees) {
+            0 => String::new(),
+            others => format!(", then {others} one by one"),
+        };
         let (action, reason) = match self.situation {
             RootSituation::IdleInTransaction => (
                 AdvisedAction::Terminate,
-                format!("terminate {pid} frees {frees} now, {behind} behind; its transaction rolls back"),
+                format!("terminate {pid} frees {frees} now{later}; its transaction rolls back"),
             ),
             RootSituation::Active => (
                 AdvisedAction::Cancel,
-                format!("cancel {pid} first: frees {frees} now, {behind} behind, unless its transaction stays open; then terminate it"),
+                format!("cancel {pid} first: frees {frees} now{later}, unless its transaction stays open"),
             ),
             RootSituation::ClientRead => (
                 AdvisedAction::Terminate,
-                format!("terminate {pid} frees {frees} now, {behind} behind; it waits for its client's data, a cancel would do nothing"),
+                format!("terminate {pid} frees {frees} now{later}; a cancel does not reach it while it waits for its client's data"),
             ),
             RootSituation::Idle => (
                 AdvisedAction::Terminate,

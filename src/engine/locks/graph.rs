@@ -243,6 +243,7 @@ impl<'a> Parties<'a> {
         let named: HashMap<i32, i32> = context
             .sessions
             .iter()
+            .filter(|session| !session.is_apply_worker())
             .filter_map(|session| Some((session.id.pid, session.leader_pid?)))
             .collect();
         // A leader has no leader; rows that say otherwise must not split one process into two parties.

@@ -224,7 +224,10 @@ fn a_schema_change_among_other_waiters_is_the_alternative_to_ending_an_idle_tran
     let forest =
         forest_with(&table, &[in_state(1, State::IdleInTransaction), in_state(2, State::Active)], &[]);
     let root = forest.roots().next().unwrap();
-    assert_eq!(forest.advice(root).reason, "terminate 1 frees 2 now, 4 behind; its transaction rolls back");
+    assert_eq!(
+        forest.advice(root).reason,
+        "terminate 1 frees 2 now, then 2 one by one; its transaction rolls back"
+    );
     assert_eq!(forest.alternative(root).unwrap().reason, "cancel 2 frees 2 now; its DDL fails, 1 stays");
     // While the root works, the schema change comes first.
     let forest = forest_with(&table, &[in_state(1, State::Active), in_state(2, State::Active)], &[]);

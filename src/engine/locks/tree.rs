@@ -324,9 +324,12 @@ fn hang_up(nodes: &mut [Node], components: &Components, graph: &Graph) -> Vec<us
             node.children = places;
         }
     }
-    // A holder whom nobody waits for is in the table by accident of a shared object, not a root.
+    // One that waits for somebody who is not shown, such as ourselves, is a root too: nobody is lost. A holder whom
+    // nobody waits for is in the table by accident of a shared object, not a root.
     roots.retain(|place| {
-        nodes.get(*place).is_some_and(|node| node.behind > 0 || node.kind == NodeKind::Deadlock)
+        nodes.get(*place).is_some_and(|node| {
+            node.behind > 0 || node.waits_for.is_some() || node.kind == NodeKind::Deadlock
+        })
     });
     roots.sort_by(|a, b| {
         let key = |place: &usize| nodes.get(*place);
@@ -341,12 +344,17 @@ fn hang_up(nodes: &mut [Node], components: &Components, graph: &Graph) -> Vec<us
     roots
 }
 
-/// A holder of the lock, the lowest process first; where nobody holds it in a conflicting mode, the nearest
-/// before it in the queue.
+/// A holder of the lock, the lowest process first; where nobody holds it in a conflicting mode, the nearest before it in
+/// the queue who waits for a holder, else the first: so that a queue hangs side by side, however long it is.
 fn parent(pid: i32, own: usize, graph: &Graph, components: &Components) -> Option<usize> {
     let (object, position) = graph.waiting(pid)?;
     let outside = |party: PartyId| Some(get(&components.of, party)).filter(|component| *component != own);
     let holders = object.hard_blockers(position).filter(|party| outside(*party).is_some());
     let holder = holders.min_by_key(|party| graph.pid_of(*party)).and_then(outside);
-    holder.or_else(|| object.soft_blockers(position).rev().find_map(|ahead| outside(ahead.party)))
+    let waits_for_holder = |pid: i32| {
+        graph.waiting(pid).is_some_and(|(object, place)| object.hard_blockers(place).next().is_some())
+    };
+    let ahead = || object.soft_blockers(position).filter(|ahead| outside(ahead.party).is_some());
+    let nearest = || ahead().rev().find(|ahead| waits_for_holder(ahead.pid)).or_else(|| ahead().next());
+    holder.or_else(|| nearest().and_then(|ahead| outside(ahead.party)))
 }

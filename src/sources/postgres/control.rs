@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Row};
 use super::act::{self, Argument, Guarded};
 use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers, every};
 use super::sql;
-use super::{OwnPids, Place};
+use super::{OwnPids, Place, Withdrawal};
 use crate::model::Reason;
 use crate::model::action::{Action, ActionReply, Seen};
 use crate::model::postgres::State;
@@ -29,7 +29,7 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// What the tasks above ask of this one.
 #[derive(Debug)]
 pub(super) enum Order {
-    Act(Action, oneshot::Sender<Result<ActionReply, Reason>>),
+    Act(Action, Withdrawal, oneshot::Sender<Result<ActionReply, Reason>>),
     Observe(i32, oneshot::Sender<Result<Option<Seen>, Reason>>),
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Or
 
 fn refuse(order: Order, reason: &Reason) {
     match order {
-        Order::Act(_, reply) => drop(reply.send(Err(reason.clone()))),
+        Order::Act(_, _, reply) => drop(reply.send(Err(reason.clone()))),
         Order::Observe(_, reply) => drop(reply.send(Err(reason.clone()))),
     }
 }
@@ -143,12 +143,16 @@ impl Control {
                 },
                 // While sessions wait for locks the catalog of roles may not answer, and a kill must not queue
                 // behind that.
-                () = servers.unseen_role.notified(), if !servers.somebody_waits() => self.warm().await,
-                _ = warm.tick(), if !servers.somebody_waits() => self.warm().await,
+                () = servers.unseen_role.notified(), if !servers.somebody_waits() => self.warm_roles().await,
+                _ = warm.tick(), if !servers.somebody_waits() => self.warm_roles().await,
                 _ = ping.tick() => drop(self.ask(PING.to_owned(), Vec::new()).await),
                 () = sleep_until(start + limit) => return false,
             }
         }
+    }
+
+    async fn warm_roles(&mut self) {
+        drop(self.ask(sql::WARM_ROLES.to_owned(), Vec::new()).await);
     }
 
     /// Runs every statement of this connection once where it can do nothing: pid 1 is never a backend, so the
@@ -172,9 +176,12 @@ impl Control {
         let mut spare = servers.lent().filter(|_| overdue).map(|line| Self { line, late: None });
         let control = spare.as_mut().unwrap_or(self);
         match order {
-            Order::Act(_, reply) if reply.is_closed() => {}
+            Order::Act(_, _, reply) if reply.is_closed() => {}
+            Order::Act(_, withdrawal, reply) if withdrawal.is_asked() => {
+                drop(reply.send(Ok(ActionReply::Withdrawn)));
+            }
             Order::Observe(_, reply) if reply.is_closed() => {}
-            Order::Act(action, reply) => drop(reply.send(control.act(action).await)),
+            Order::Act(action, _, reply) => drop(reply.send(control.act(action).await)),
             Order::Observe(pid, reply) => drop(reply.send(control.observe(pid).await)),
         }
     }

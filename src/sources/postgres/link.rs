@@ -188,10 +188,12 @@ async fn open(
     }
     let (end, ended) = watch::channel(false);
     let driver = tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        let ended = connection.await;
+        // First of all whoever asks over it must know; the log may be on a disk that hangs.
+        end.send_replace(true);
+        if let Err(error) = ended {
             tracing::info!("connection lost: {}", super::error::innermost(&error));
         }
-        end.send_replace(true);
     });
     let line = Line { client: Arc::new(client), major_num, ended };
     let mut opened = Connection { line, pid: 0, driver };

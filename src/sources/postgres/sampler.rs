@@ -78,6 +78,8 @@ struct StatementBeat {
 struct Asked {
     answer: JoinHandle<Result<Batch, Error>>,
     at: Instant,
+    /// The same by the clock that people read.
+    sent: Timestamp,
     /// When it is overdue, or overdue once more.
     until: Instant,
 }
@@ -163,7 +165,7 @@ impl Sampler {
                 next = at + self.pace().interval;
                 let plan = self.plan(connection, at);
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
-                Asked { answer, at, until: at + self.pace().deadline() }
+                Asked { answer, at, sent: now(), until: at + self.pace().deadline() }
             };
             // An answer that is overdue is taken as soon as it comes; until then nothing more is sent, and the
             // screen is told with every tick how long that has lasted.
@@ -176,7 +178,7 @@ impl Sampler {
                 }
                 continue;
             };
-            if let Err(lost) = self.take(answer, asked.at, connection, backoff).await {
+            if let Err(lost) = self.take(answer, (asked.at, asked.sent), connection, backoff).await {
                 return lost;
             }
         }
@@ -186,7 +188,7 @@ impl Sampler {
     async fn take(
         &mut self,
         answer: Result<Result<Batch, Error>, JoinError>,
-        at: Instant,
+        at: (Instant, Timestamp),
         connection: &Connection,
         backoff: &mut Backoff,
     ) -> Result<(), Lost> {
@@ -248,14 +250,19 @@ impl Sampler {
         let since = *self.failing_since.get_or_insert(now);
         let retry_at = retry_in.and_then(|pause| now.checked_add(pause).ok());
         let body = Body::Outage(Outage { kind, reason, since, retry_at });
-        self.send(Sample { target: self.target, taken_at: now, body }).await
+        self.send(Sample { target: self.target, asked_at: now, taken_at: now, body }).await
     }
 
     async fn send(&self, sample: Sample) -> Result<(), ()> {
         self.wires.samples.send(sample).await.map_err(|_| ())
     }
 
-    async fn deliver(&mut self, batch: Batch, pace: Pace, started: Instant) -> Result<(), ()> {
+    async fn deliver(
+        &mut self,
+        batch: Batch,
+        pace: Pace,
+        (started, asked_at): (Instant, Timestamp),
+    ) -> Result<(), ()> {
         let elapsed = started.elapsed();
         self.best_round_trip = self.best_round_trip.min(elapsed);
         self.failing_since = None;
@@ -305,8 +312,8 @@ impl Sampler {
             slots: batch.slots,
             receiver: batch.receiver,
         };
-        self.send(Sample { target: self.target, taken_at: now(), body: Body::Postgres(Box::new(sample)) })
-            .await
+        let body = Body::Postgres(Box::new(sample));
+        self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await
     }
 
     fn server(&self, probed: &Arc<Server>, clock: &Clock) -> Arc<Server> {

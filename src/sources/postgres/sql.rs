@@ -77,7 +77,7 @@ pub(super) const SAFE_SNAPSHOT_WAITS: &str = "/* dbtriage:safesnapshots */ SELEC
 pub(super) const BLOCKING_PIDS: &str =
     "/* dbtriage:blockingpids */ SELECT pg_blocking_pids($1) || pg_safe_snapshot_blocking_pids($1)";
 
-/// The idle sessions that hold an advisory lock.
+/// The processes that hold an advisory lock.
 pub(super) const ADVISORY_HOLDERS: &str = "/* dbtriage:advisory */ SELECT DISTINCT pid FROM pg_lock_status() WHERE locktype = 'advisory' AND granted AND pid IS NOT NULL";
 
 /// Every lock of the process `$1`, fast-path ones too.
