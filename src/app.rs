@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use activity::{ActivityRow, GroupBy, GroupRow, groups};
+pub use activity::{ActivityRow, GroupBy, GroupRow, groups, of_group as sessions_of_group};
 pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};

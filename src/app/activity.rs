@@ -418,7 +418,7 @@ pub(super) fn find(tick: &PgTick, id: SessionId) -> Option<&Session> {
 }
 
 /// The sessions of a group.
-pub(super) fn of_group<'a>(tick: &'a PgTick, by: GroupBy, name: &str) -> Vec<&'a Session> {
+pub fn of_group<'a>(tick: &'a PgTick, by: GroupBy, name: &str) -> Vec<&'a Session> {
     let sessions = tick.sample.sessions.value().into_iter().flatten();
     let clients = sessions.filter(|session| session.is_client());
     clients.filter(|session| by.value(&ActivityRow::present(session, tick)) == name).collect()

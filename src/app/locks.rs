@@ -28,6 +28,8 @@ pub struct LocksView {
     pub filter_text: String,
     /// Queues that have been opened, by the key of their fold.
     pub open: BTreeSet<RowKey>,
+    /// Waiters that the filter leaves out.
+    pub hidden: usize,
     /// The roots, in the order of the last tick.
     root_order: Vec<RowKey>,
     /// Listed nodes as they were last seen: where in the tree, and who.
@@ -57,6 +59,10 @@ impl LocksView {
         let is_next = self.listed_at != Some(tick.sample.server_time);
         self.listed_at = Some(tick.sample.server_time);
         let passing = passing(self, tick);
+        let is_waiter = |line: &LockLine<'_>| matches!(line, LockLine::Node(row) if !row.is_root());
+        let listed = passing.iter().filter(|(_, line)| is_waiter(line)).count();
+        let waiting = tick.forest.value().map_or(0, |forest| forest.blocked_sessions);
+        self.hidden = waiting.saturating_sub(listed);
         self.strike(tick, &passing, is_next);
         let mut keys: Vec<RowKey> = passing.iter().map(|(key, _)| key.clone()).collect();
         for departed in &self.departed {

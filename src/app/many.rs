@@ -420,6 +420,11 @@ impl Entry {
         }
     }
 
+    /// Whether it has had its turn.
+    pub const fn is_ordered(&self) -> bool {
+        self.record.is_some()
+    }
+
     pub(super) const fn mark_ordered(&mut self, record: u64) {
         self.record = Some(record);
     }

@@ -109,6 +109,13 @@ impl Marks {
         self.rules.contains_key(&session)
     }
 
+    /// Whether each of these processes is marked; false of nobody.
+    pub fn contain_all(&self, pids: impl IntoIterator<Item = i32>) -> bool {
+        let mut pids = pids.into_iter().peekable();
+        let marked = |pid: i32| self.rules.keys().any(|session| session.pid == pid);
+        !self.is_empty() && pids.peek().is_some() && pids.all(marked)
+    }
+
     /// Picks these sessions, or unmarks them if all of them are picked: one that a rule has chosen is picked first.
     pub(super) fn toggle(&mut self, sessions: &[SessionId]) {
         if sessions.iter().all(|session| self.rules.get(session) == Some(&Rule::Picked)) {

@@ -98,6 +98,7 @@ fn entry_line(canvas: &mut Canvas<'_>, line: Rect, entry: &Entry, fate: Fate, ma
     canvas.spans(line, &[Span::new(role, who)]);
     let note = match (&entry.result, entry.change, entry.holds_advisory_lock) {
         (Some((severity, text)), ..) => Some(Span::new(mark(*severity).0, format!(" {text}"))),
+        (None, ..) if entry.is_ordered() => Some(Span::new(Role::Dim, "  ordered …")),
         (None, Some(change), _) => Some(Span::new(Role::Warning, format!(" {change}"))),
         (None, None, _) if fate == Fate::Spared => Some(Span::text("  not signalled")),
         (None, None, true) if fate == Fate::Apart => Some(Span::new(Role::Warning, "  apart: advisory lock")),

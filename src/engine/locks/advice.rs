@@ -167,7 +167,7 @@ impl Node {
         // Queues drain one by one: those who are not freed at once go on when the one before them has ended.
         let later = match self.behind.saturating_sub(frees) {
             0 => String::new(),
-            others => format!(", then {others} one by one"),
+            others => format!(", then {others} in turn"),
         };
         let (action, reason) = match self.situation {
             RootSituation::IdleInTransaction => (

@@ -226,7 +226,7 @@ fn a_schema_change_among_other_waiters_is_the_alternative_to_ending_an_idle_tran
     let root = forest.roots().next().unwrap();
     assert_eq!(
         forest.advice(root).reason,
-        "terminate 1 frees 2 now, then 2 one by one; its transaction rolls back"
+        "terminate 1 frees 2 now, then 2 in turn; its transaction rolls back"
     );
     assert_eq!(forest.alternative(root).unwrap().reason, "cancel 2 frees 2 now; its DDL fails, 1 stays");
     // While the root works, the schema change comes first.

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::{paragraph, reason, unavailable};
 use crate::app::{
     ActivityRow, Align, App, Cell, Column, GroupBy, GroupRow, Role, RowKey, Span, Value, Width,
+    sessions_of_group,
 };
 use crate::engine::PgTick;
 use crate::ui::canvas::{Canvas, below, row};
@@ -136,7 +137,10 @@ fn groups(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick, by: Gro
         };
         let cells = columns.iter().map(|(column, _)| share((column.cell)(&group), column.name)).collect();
         let selected = list.selected == Some(RowKey::Group(group.name.clone()));
-        Row { cells, selected, gone: false, marked: false }
+        let sessions =
+            if app.marks.is_empty() { Vec::new() } else { sessions_of_group(tick, by, &group.name) };
+        let marked = app.marks.contain_all(sessions.iter().map(|session| session.id.pid));
+        Row { cells, selected, gone: false, marked }
     });
     table::draw(canvas, area, &columns, None, rows);
 }

@@ -33,7 +33,7 @@ pub(super) fn title(app: &App) -> String {
         title += " · order of queues approximate before 14";
     }
     if !app.locks.filter_text.is_empty() {
-        title += &format!(" · /{}", app.locks.filter_text);
+        title += &format!(" · /{} · {} hidden", app.locks.filter_text, app.locks.hidden);
     }
     title + &super::activity::marked(app)
 }
@@ -63,7 +63,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     tree(canvas, body, app, &rows);
     let Some((advice, other)) = lock_advice(&app.locks, tick) else { return };
     let lines = below(area, area.height.saturating_sub(advice_rows));
-    let label = " what helps: ";
+    let label = " helps: ";
     let indent = u16::try_from(label.len()).unwrap_or_default();
     canvas.text(row(lines, 0), Role::Label, label);
     let room = Rect { x: lines.x + indent, width: lines.width.saturating_sub(indent), ..lines };
@@ -71,7 +71,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         None => drop(wrapped(canvas, room, 0, Role::Text, &advice)),
         Some(other) => {
             canvas.text(row(room, 0), Role::Text, &advice);
-            canvas.text(row(lines, 1), Role::Label, "         or: ");
+            canvas.text(row(lines, 1), Role::Label, "    or: ");
             canvas.text(row(room, 1), Role::Text, &other);
         }
     }
@@ -142,7 +142,14 @@ fn tree(canvas: &mut Canvas<'_>, area: Rect, app: &App, rows: &[(RowKey, LockLin
                 canvas.spans(inner, &[guides, Span::new(Role::Gone, text.clone())]);
             }
         }
-        let marked = matches!(key, RowKey::Session(id) if app.marks.contains(*id));
+        let marked = match line {
+            LockLine::Fold { waiters, .. } => {
+                app.marks.contain_all(waiters.iter().filter_map(|node| node.pid))
+            }
+            LockLine::Node(_) | LockLine::Gone { .. } => {
+                matches!(key, RowKey::Session(id) if app.marks.contains(*id))
+            }
+        };
         table::gutter(canvas, place, list.selected.as_ref() == Some(key), marked);
     }
 }
