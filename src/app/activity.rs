@@ -231,7 +231,8 @@ impl ActivityRow<'_> {
     pub fn query(&self) -> String {
         if self.filtered {
             let behind = self.tick.forest.value().map_or(0, |forest| forest.behind(self.session.id.pid));
-            return format!("(outside the filter, blocks {behind}) {}", self.statement());
+            let blocks = if behind > 0 { format!(", blocks {behind}") } else { String::new() };
+            return format!("(outside the filter{blocks}) {}", self.statement());
         }
         self.statement()
     }
@@ -291,8 +292,14 @@ impl ActivityView {
         let (mut shown, hidden) = self.passing(tick);
         self.hidden = hidden;
         self.order(&mut shown, columns, &before);
-        let rows = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
+        let rows: Vec<RowKey> = shown.iter().map(|row| RowKey::Session(row.session.id)).collect();
         self.filtered = shown.iter().filter(|row| row.filtered).map(|row| row.session.id).collect();
+        // The selected row stays although it does not pass any more, and says so.
+        if let Some(RowKey::Session(id)) = self.list.selected
+            && !rows.contains(&RowKey::Session(id))
+        {
+            self.filtered.insert(id);
+        }
         self.list.rows = before;
         self.list.set_rows(rows);
         self.remember(tick);

@@ -72,15 +72,15 @@ fn two_hundred_marked_sessions_are_terminated_and_nobody_else() {
     let primary = lab.primary();
     let second = primary.client("postgres", "shop").unwrap();
     let open = |application: &str| primary.client_as("shop_owner", "shop", application).unwrap();
-    let workers: Vec<Client> = (0..200).map(|_| open("worker")).collect();
-    let others = ["web", "web", "worker-admin", "pg_dump worker"].map(open);
-    let superuser = primary.client_as("postgres", "shop", "worker").unwrap();
+    let billers: Vec<Client> = (0..200).map(|_| open("biller")).collect();
+    let others = ["web", "web", "biller-admin", "pg_dump biller"].map(open);
+    let superuser = primary.client_as("postgres", "shop", "biller").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("actions.log");
     let mut tty = open_on(&lab, &["--log", log.to_str().unwrap()]);
 
     // The filter shows more than the two hundred: what is not meant is unmarked or left out.
-    mark_all(&mut tty, "worker !admin", 202);
+    mark_all(&mut tty, "biller !admin", 202);
     let before = sessions(&second);
     confirm(&mut tty, "Terminate 200 sessions ?", 200);
     let started = now();
@@ -92,11 +92,11 @@ fn two_hundred_marked_sessions_are_terminated_and_nobody_else() {
     assert!(tty.contents().contains("200 gone"), "{}", tty.contents());
     let screen = tty.contents();
     assert!(screen.contains("1 of superusers, which you may not signal"), "{screen}");
-    assert!(screen.contains("1 pg_dump worker (protected)"), "{screen}");
+    assert!(screen.contains("1 pg_dump biller (protected)"), "{screen}");
 
     let after = sessions(&second);
     let gone: BTreeSet<i32> = before.difference(&after).map(|(pid, _)| *pid).collect();
-    let meant: BTreeSet<i32> = workers.iter().map(Client::pid).collect();
+    let meant: BTreeSet<i32> = billers.iter().map(Client::pid).collect();
     assert_eq!(gone, meant, "exactly those that were listed are gone");
     for other in others.iter().chain([&superuser]) {
         other.execute("SELECT 1").unwrap();
@@ -125,13 +125,13 @@ fn assert_logged(log: &std::path::Path, meant: &BTreeSet<i32>) {
         let sql = line["sql"].as_str().unwrap();
         assert!(sql.contains("pg_terminate_backend(pid)") && sql.contains(&format!("({pid})")), "{sql}");
         assert!(line["by"]["os_user"].as_str().is_some_and(|user| !user.is_empty()), "{line}");
-        assert_eq!(line["session"]["application"], "worker");
+        assert_eq!(line["session"]["application"], "biller");
         assert!(line["before"]["connections"].as_u64().is_some(), "{line}");
         match line["outcome"].as_str() {
             None => assert!(ordered.insert(pid), "{pid} was ordered twice"),
             Some(outcome) => {
                 assert!(ordered.contains(&pid), "the outcome of {pid} stands before its order");
-                assert!(outcome.starts_with(&format!("terminated {pid} worker: gone after")), "{outcome}");
+                assert!(outcome.starts_with(&format!("terminated {pid} biller: gone after")), "{outcome}");
                 assert!(line["after"]["connections"].as_u64().is_some(), "{line}");
                 told.insert(pid);
             }
@@ -146,13 +146,13 @@ fn a_wrong_number_does_nothing_and_escape_stops_midway() {
     let lab = lab(60);
     let primary = lab.primary();
     let second = primary.client("postgres", "shop").unwrap();
-    let workers: Vec<Client> =
-        (0..30).map(|_| primary.client_as("shop_owner", "shop", "worker").unwrap()).collect();
+    let billers: Vec<Client> =
+        (0..30).map(|_| primary.client_as("shop_owner", "shop", "biller").unwrap()).collect();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.toml");
     fs::write(&config, "signals_per_second = 2\n").unwrap();
     let mut tty = open_on(&lab, &["--config", config.to_str().unwrap()]);
-    mark_all(&mut tty, "worker", 30);
+    mark_all(&mut tty, "biller", 30);
     let before = sessions(&second);
 
     confirm(&mut tty, "Terminate 30 sessions ?", 3);
@@ -170,7 +170,7 @@ fn a_wrong_number_does_nothing_and_escape_stops_midway() {
     assert!((3..30).contains(&sent), "{stopped}");
     tty.wait_for_text(&format!("stopped: {sent} of 30 sessions ordered, {sent} outcomes"));
     let left = sessions(&second);
-    assert_eq!(of(&left, "worker").count(), 30 - sent);
+    assert_eq!(of(&left, "biller").count(), 30 - sent);
 
     // Those that were not reached stay marked, and nothing more is sent.
     close(&mut tty);
@@ -180,7 +180,7 @@ fn a_wrong_number_does_nothing_and_escape_stops_midway() {
         tty.wait_for("another second", PATIENCE, |screen| rows(screen)[0] != shown);
     }
     assert_eq!(sessions(&second), left, "nothing is sent after the stop");
-    drop(workers);
+    drop(billers);
     quit(tty);
 }
 
@@ -189,16 +189,16 @@ fn an_advisory_lock_sets_a_session_apart_that_a_rule_has_chosen() {
     let _turn = turn();
     let lab = lab(60);
     let primary = lab.primary();
-    let [leader, one, two] = [(); 3].map(|()| primary.client_as("shop_owner", "shop", "worker").unwrap());
+    let [leader, one, two] = [(); 3].map(|()| primary.client_as("shop_owner", "shop", "biller").unwrap());
     leader.execute("SELECT pg_advisory_lock(4711)").unwrap();
     let second = primary.client("postgres", "shop").unwrap();
     let mut tty = open_on(&lab, &[]);
-    tty.keys("/worker\r");
-    tty.wait_for("a worker to be selected", PATIENCE, |screen| {
-        rows(screen).iter().any(|row| row.starts_with('>') && row.contains("worker"))
+    tty.keys("/biller\r");
+    tty.wait_for("a biller to be selected", PATIENCE, |screen| {
+        rows(screen).iter().any(|row| row.starts_with('>') && row.contains("biller"))
     });
     tty.keys("M");
-    tty.wait_for_text("all sessions of worker");
+    tty.wait_for_text("all sessions of biller");
     tty.keys("4");
     tty.wait_for_text("3 marked");
     tty.keys("K");
@@ -208,7 +208,7 @@ fn an_advisory_lock_sets_a_session_apart_that_a_rule_has_chosen() {
     tty.keys("\r");
     tty.wait_for_text("2 sessions ordered, 2 outcomes");
     let left = sessions(&second);
-    assert_eq!(of(&left, "worker").collect::<Vec<_>>(), [leader.pid()]);
+    assert_eq!(of(&left, "biller").collect::<Vec<_>>(), [leader.pid()]);
     leader.execute("SELECT pg_advisory_unlock(4711)").unwrap();
     drop((one, two));
     close(&mut tty);
