@@ -3,12 +3,12 @@
 
 use dbtriage::app::{App, Effect, Msg, Order};
 use dbtriage::model::action::{Action, ActionReply, Holdings, Outcome, Still};
-use dbtriage::model::postgres::State;
+use dbtriage::model::postgres::{Lock, State};
 use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason, TargetId};
 use dbtriage::terminal::Input;
 use jiff::{SignedDuration, Timestamp};
 
-use super::moment::{app, at, names, postgres, press, sample};
+use super::moment::{ago, app, at, lock, names, postgres, press, sample, tag};
 use super::{frame, roles};
 
 const SERVER: TargetId = TargetId(0);
@@ -300,4 +300,29 @@ fn a_stop_calls_back_what_is_on_its_way() {
     let shown = frame(&mut app, 120, 40);
     assert!(shown.contains("stopped: 4 of 14 sessions ordered, 4 outcomes"), "{shown}");
     assert!(shown.contains("3 withdrawn before it was sent") && shown.contains("not signalled"), "{shown}");
+}
+
+#[test]
+fn an_opened_queue_stays_open_when_its_head_has_changed() {
+    let mut app = app(true);
+    press(&mut app, 80, 24, &["2", "Down", "Down", "Down", "Down", "Down", "Right"]);
+    assert!(frame(&mut app, 80, 24).contains("4320"));
+    // The first is done: the second holds the tuple now and waits for the transaction.
+    let mut handed_on = postgres(5, true);
+    if let Reading::Fresh(table) = &mut handed_on.locks {
+        let table = std::sync::Arc::make_mut(table);
+        table.rows.retain(|row| row.pid != Some(4311));
+        let tuple = |row: &&mut Lock| row.pid == Some(4312) && &*row.tag.locktype == "tuple";
+        let row = table.rows.iter_mut().find(tuple).unwrap();
+        row.granted = true;
+        let waits = Lock {
+            waitstart: row.waitstart,
+            ..lock(4312, &tag("transactionid", None, Some(7745)), "ShareLock", ago(at(5), 1))
+        };
+        row.waitstart = None;
+        table.rows.push(waits);
+    }
+    app.update(at(5), sample(5, Body::Postgres(Box::new(handed_on))));
+    let shown = frame(&mut app, 80, 24);
+    assert!(shown.contains("4320") && !shown.contains("more want ExclusiveLock"), "{shown}");
 }

@@ -2,7 +2,7 @@
 //!
 //! It must not know which line is selected or how one is painted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::activity::ActivityRow;
 use super::super::list::RowKey;
@@ -73,7 +73,15 @@ pub(super) fn lines<'a>(view: &LocksView, tick: &'a PgTick, open_all: bool) -> V
     let sessions = tick.sample.sessions.value().into_iter().flatten();
     let known = sessions.filter(|session| was_there(session, read_at));
     let sessions = known.map(|session| (session.id.pid, session)).collect();
-    let mut walk = Walk { view, tick, open_all, sessions, lines: Vec::new(), guides: Vec::new() };
+    let mut walk = Walk {
+        view,
+        tick,
+        open_all,
+        sessions,
+        folds: BTreeSet::new(),
+        lines: Vec::new(),
+        guides: Vec::new(),
+    };
     if let Some(forest) = tick.forest.value() {
         for root in steady(forest, tick, &view.root_order) {
             walk.node(forest, root);
@@ -112,6 +120,8 @@ struct Walk<'v, 'a> {
     tick: &'a PgTick,
     open_all: bool,
     sessions: HashMap<i32, &'a Session>,
+    /// The keys of folds that are in use.
+    folds: BTreeSet<RowKey>,
     lines: Vec<(RowKey, LockLine<'a>)>,
     guides: Vec<bool>,
 }
@@ -144,7 +154,7 @@ impl<'a> Walk<'_, 'a> {
         }
         let mut folds = Vec::new();
         for (queue, waiters) in queues {
-            let fold = RowKey::Fold(Box::new(own.clone()), queue.clone());
+            let fold = self.fold_key(&own, &queue);
             let is_open = self.open_all || self.view.open.contains(&fold);
             let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || is_open;
             let taken = if one_by_one { waiters.len() } else { QUEUE_SHOWN };
@@ -190,6 +200,16 @@ impl<'a> Walk<'_, 'a> {
             let row = LockRow { node, guides, session, tick: self.tick, filtered: false };
             self.lines.push((key_of(node, session), LockLine::Node(row)));
         }
+    }
+
+    /// A queue is known by its root: the one at its head changes with every lock that is handed on, and an opened queue
+    /// must stay open. Where a root has the same queue twice, by the node that it stands under.
+    fn fold_key(&mut self, under: &RowKey, queue: &str) -> RowKey {
+        let of = |key: &RowKey| RowKey::Fold(Box::new(key.clone()), queue.to_owned());
+        let root =
+            self.lines.iter().rev().find(|(_, line)| line.guides().is_empty()).map_or(under, |(key, _)| key);
+        let (by_root, by_parent) = (of(root), of(under));
+        if self.folds.insert(by_root.clone()) { by_root } else { by_parent }
     }
 
     fn selected_pid(&self) -> Option<i32> {
