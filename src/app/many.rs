@@ -22,6 +22,9 @@ use crate::terminal::{Chord, Key};
 /// Signals that may be made up for after the program was held up, so that a stall does not end in a burst.
 const CATCH_UP_MAX: i64 = 2;
 
+/// Orders without an outcome, at most: a server that is slow to answer slows the pace, and nothing piles up before it.
+const ON_THEIR_WAY_MAX: usize = 40;
+
 /// Digits that can be typed: more sessions than any server has.
 const DIGITS_MAX: usize = 6;
 
@@ -324,17 +327,22 @@ impl Many {
     }
 
     /// When the next signal is due; `None` when nothing is being sent.
-    pub(super) const fn due(&self) -> Option<Timestamp> {
+    pub(super) fn due(&self) -> Option<Timestamp> {
         match self.phase {
-            Phase::Sending { at, .. } => Some(at),
-            Phase::Asking | Phase::Over { .. } => None,
+            Phase::Sending { at, .. } if self.on_their_way() < ON_THEIR_WAY_MAX => Some(at),
+            Phase::Sending { .. } | Phase::Asking | Phase::Over { .. } => None,
         }
+    }
+
+    /// Orders whose outcome is not known yet.
+    fn on_their_way(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.is_ordered() && entry.result.is_none()).count()
     }
 
     /// The entry whose turn has come.
     pub(super) fn take_due(&mut self, now: Timestamp) -> Option<&mut Entry> {
         let Phase::Sending { next, at } = self.phase else { return None };
-        if now < at {
+        if now < at || self.due().is_none() {
             return None;
         }
         let earliest = now.checked_sub(self.pause * i32::try_from(CATCH_UP_MAX).unwrap_or(0)).unwrap_or(at);

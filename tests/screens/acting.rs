@@ -8,7 +8,7 @@ use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason, TargetId};
 use dbtriage::terminal::Input;
 use jiff::{SignedDuration, Timestamp};
 
-use super::moment::{ago, app, at, lock, names, postgres, press, sample, tag};
+use super::moment::{ago, app, at, lock, names, postgres, press, sample, session, tag};
 use super::{frame, roles};
 
 const SERVER: TargetId = TargetId(0);
@@ -325,4 +325,32 @@ fn an_opened_queue_stays_open_when_its_head_has_changed() {
     app.update(at(5), sample(5, Body::Postgres(Box::new(handed_on))));
     let shown = frame(&mut app, 80, 24);
     assert!(shown.contains("4320") && !shown.contains("more want ExclusiveLock"), "{shown}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_slows_the_pace() {
+    let mut app = asked_about_web();
+    app.options.limits.signals_per_second = 1000;
+    let mut moment = postgres(4, true);
+    if let Reading::Fresh(sessions) = &mut moment.sessions {
+        let more = (0..100).map(|n| session(at(4), 6000 + n, "web", State::Idle, 60, "SELECT 1"));
+        sessions.extend(more);
+    }
+    app.update(at(4), sample(4, Body::Postgres(Box::new(moment))));
+    press(&mut app, 120, 40, &["Esc"]);
+    app.update(ms(4, 300), Msg::Input(Input::Key("Esc".parse().unwrap())));
+    press(&mut app, 120, 40, &["u", "a", "K"]);
+    app.drawn(at(5));
+    app.update(at(5), Msg::AdvisoryHolders(SERVER, Ok(Vec::new())));
+    for typed in ["1", "1", "4"] {
+        key(&mut app, at(6), typed);
+    }
+    let mut sent = ordered(key(&mut app, at(6), "Enter"));
+    for tick in 1..=500 {
+        sent.extend(ordered(app.update(ms(6, tick * 2), Msg::Timer)));
+    }
+    assert_eq!(sent.len(), 40, "no more than can be answered");
+    assert_eq!(app.next_change().filter(|at| *at < ms(9, 0)), None, "nothing is due");
+    sent.extend(ordered(app.update(ms(7, 10), outcome(&sent[0], ActionReply::Signalled))));
+    assert_eq!(sent.len(), 41, "an answer makes room for one");
 }
