@@ -176,6 +176,7 @@ fn columns(shown: &[&(RowKey, LockLine<'_>)], pane_width: u16, width: u16) -> Ve
         .map(|column| match column.name {
             "state · wants" if is_narrow => Column {
                 width: Width::Fixed(wants),
+                title: "state · wants (+ also behind)",
                 cell: situation_in_short as fn(&LockRow<'_>) -> Cell,
                 ..*column
             },
