@@ -11,6 +11,7 @@ mod detail;
 mod events;
 mod going;
 mod keymap;
+mod limits;
 mod list;
 mod locks;
 mod many;
@@ -32,11 +33,12 @@ pub use confirm::{Change, Confirm};
 pub use detail::Detail;
 pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn};
 pub use keymap::Keymap;
+pub use limits::Limits;
 pub use list::{ListState, RowKey};
 pub use locks::{
     COLUMNS as LOCK_COLUMNS, LockColumn, LockLine, LockRow, advice as lock_advice, listed as listed_locks,
 };
-pub use many::{Advisory, Entry, Limits, Many, Phase};
+pub use many::{Advisory, Entry, Many, Phase};
 pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};

@@ -164,7 +164,13 @@ fn is_in(forest: &Forest, tick: &PgTick, key: &RowKey) -> bool {
 /// that is shown. With a filter every queue is open, so that nobody who passes is folded away.
 fn passing<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
     let filter = Filter::parse(&view.filter_text);
-    let mut lines = rows::lines(view, tick, !filter.is_empty());
+    let unfolded = rows::Unfolded {
+        open: &view.open,
+        open_all: !filter.is_empty(),
+        root_order: &view.root_order,
+        selected: view.list.selected.as_ref(),
+    };
+    let mut lines = rows::lines(&unfolded, tick);
     if filter.is_empty() {
         return lines;
     }

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::activity::{ActivityRow, find};
 use super::confirm::DEAF;
+use super::limits::Limits;
 use super::marks::{Marks, Rule};
 use super::outcome;
-use crate::engine::vitals::is_own;
 use crate::engine::{PgTick, Severity};
 use crate::format::{age_at, counted};
 use crate::model::action::{Action, Outcome, Whom};
@@ -27,30 +27,6 @@ const ON_THEIR_WAY_MAX: usize = 40;
 
 /// Digits that can be typed: more sessions than any server has.
 const DIGITS_MAX: usize = 6;
-
-/// What the person set for acting on many.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Applications that are left out; the beginning of their name, whatever its case.
-    pub protect: Vec<String>,
-    /// Signals a second.
-    pub signals_per_second: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let protect = ["pg_dump", "pg_basebackup", "pgbackrest", "barman", "wal-g", "Patroni", "repmgrd"];
-        Self { protect: protect.map(str::to_owned).to_vec(), signals_per_second: 20 }
-    }
-}
-
-impl Limits {
-    /// Whether an application is one that is left out.
-    pub(super) fn protects(&self, application: &str) -> bool {
-        let name = application.to_lowercase();
-        self.protect.iter().any(|known| !known.is_empty() && name.starts_with(&known.to_lowercase()))
-    }
-}
 
 /// One session that is meant.
 #[derive(Debug)]
@@ -154,7 +130,7 @@ impl Many {
         let mut entries = Vec::new();
         let mut left_out = BTreeMap::new();
         for (session, rule) in marks.sessions(tick) {
-            match excluded(session, tick, cancel, limits) {
+            match limits.excludes(session, tick, cancel) {
                 Some(why) => *left_out.entry(why).or_default() += 1,
                 None => entries.push(Entry::new(session, rule, tick, cancel)),
             }
@@ -475,27 +451,5 @@ pub(super) fn whom(session: &Session, tick: &PgTick) -> Whom {
         application: session.application_name.to_string(),
         client: row.client(),
         state: session.state.map_or("hidden", State::as_str),
-    }
-}
-
-/// Why a marked session is left out of many, in words that follow a count; `None` when it is meant.
-fn excluded(session: &Session, tick: &PgTick, cancel: bool, limits: &Limits) -> Option<String> {
-    let superuser = |role| tick.sample.names.superusers.contains(&role);
-    if is_own(&tick.sample, session) {
-        Some("of ours".into())
-    } else if !session.is_client() {
-        Some(session.backend_type.as_deref().unwrap_or("process of the server").to_owned())
-    } else if session.id.backend_start.is_none() {
-        Some("hidden from this role (GRANT pg_read_all_stats)".into())
-    } else if !tick.sample.rights.superuser && session.usesysid.is_some_and(superuser) {
-        Some("of superusers, which you may not signal".into())
-    } else if limits.protects(&session.application_name) {
-        Some(format!("{} (protected)", session.application_name))
-    } else if cancel && session.state != Some(State::Active) {
-        Some("without a statement to cancel".into())
-    } else if cancel && session.wait_event.as_deref() == Some("ClientRead") {
-        Some("waiting for the client's data, which a cancel does not reach".into())
-    } else {
-        None
     }
 }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::super::activity::ActivityRow;
 use super::super::list::RowKey;
 use super::super::table::{Align, Cell, Column, Role, Value, Width};
-use super::LocksView;
 use crate::engine::locks::{Forest, Node, NodeKind};
 use crate::engine::{PgTick, was_there};
 use crate::format;
@@ -67,23 +66,28 @@ pub struct LockRow<'a> {
     pub filtered: bool,
 }
 
-/// The forest in the order of the screen, each line with its key; every queue is open if `open_all`.
-pub(super) fn lines<'a>(view: &LocksView, tick: &'a PgTick, open_all: bool) -> Vec<(RowKey, LockLine<'a>)> {
+/// What decides which lines there are, and in which order.
+pub(super) struct Unfolded<'v> {
+    /// Queues that have been opened.
+    pub(super) open: &'v BTreeSet<RowKey>,
+    /// Whether every queue is open.
+    pub(super) open_all: bool,
+    /// The roots, in the order of the last tick.
+    pub(super) root_order: &'v [RowKey],
+    /// The selected line, which is never folded away.
+    pub(super) selected: Option<&'v RowKey>,
+}
+
+/// The forest in the order of the screen, each line with its key.
+pub(super) fn lines<'a>(view: &Unfolded<'_>, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
     let read_at = tick.forest.stale_since();
     let sessions = tick.sample.sessions.value().into_iter().flatten();
     let known = sessions.filter(|session| was_there(session, read_at));
     let sessions = known.map(|session| (session.id.pid, session)).collect();
-    let mut walk = Walk {
-        view,
-        tick,
-        open_all,
-        sessions,
-        folds: BTreeSet::new(),
-        lines: Vec::new(),
-        guides: Vec::new(),
-    };
+    let mut walk =
+        Walk { view, tick, sessions, folds: BTreeSet::new(), lines: Vec::new(), guides: Vec::new() };
     if let Some(forest) = tick.forest.value() {
-        for root in steady(forest, tick, &view.root_order) {
+        for root in steady(forest, tick, view.root_order) {
             walk.node(forest, root);
         }
     }
@@ -116,9 +120,8 @@ fn clearly_worse(one: &Node, other: &Node) -> bool {
 }
 
 struct Walk<'v, 'a> {
-    view: &'v LocksView,
+    view: &'v Unfolded<'v>,
     tick: &'a PgTick,
-    open_all: bool,
     sessions: HashMap<i32, &'a Session>,
     /// The keys of folds that are in use.
     folds: BTreeSet<RowKey>,
@@ -155,7 +158,7 @@ impl<'a> Walk<'_, 'a> {
         let mut folds = Vec::new();
         for (queue, waiters) in queues {
             let fold = self.fold_key(&own, &queue);
-            let is_open = self.open_all || self.view.open.contains(&fold);
+            let is_open = self.view.open_all || self.view.open.contains(&fold);
             let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || is_open;
             let taken = if one_by_one { waiters.len() } else { QUEUE_SHOWN };
             shown.extend(waiters.iter().take(taken));
@@ -213,7 +216,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn selected_pid(&self) -> Option<i32> {
-        match self.view.list.selected {
+        match self.view.selected.cloned() {
             Some(RowKey::Session(id)) => Some(id.pid),
             Some(RowKey::Pid(pid)) => Some(pid),
             Some(_) | None => None,
