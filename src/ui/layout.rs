@@ -137,6 +137,23 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
     }
 }
 
+/// A pane of this many rows has room for a second line of advice.
+const TWO_ADVICES: u16 = 10;
+
+/// Rows that the advice takes in the Locks pane, whose body is so high.
+pub(super) const fn advice_rows(height: u16) -> u16 {
+    if height < TWO_ADVICES { 1 } else { 2 }
+}
+
+/// Lines below the list in the question about many: who is left out, who is set apart, what to type.
+pub(super) const BELOW_LIST: u16 = 4;
+
+/// Rows of the list in the question about many, on a screen of this height when not all fit: less frame, summary, what
+/// stands below, and the line that says how many more there are.
+const fn list_rows(height: u16) -> u16 {
+    height.saturating_sub(2 + 2 + 1 + BELOW_LIST + 1)
+}
+
 fn split(area: Rect, rows: u16) -> (Rect, Rect) {
     let rows = rows.min(area.height);
     (Rect { height: rows, ..area }, Rect { y: area.y + rows, height: area.height - rows, ..area })
@@ -155,7 +172,7 @@ impl Layout {
         let rows = |(pane, area): &(Pane, Rect)| {
             let taken = match pane {
                 Pane::Activity | Pane::Statements | Pane::Events => 2,
-                Pane::Locks => 2 + super::panes::locks::advice_rows(area.height.saturating_sub(1)),
+                Pane::Locks => 2 + advice_rows(area.height.saturating_sub(1)),
                 Pane::Replication | Pane::Cache => 1,
             };
             (*pane, usize::from(area.height.saturating_sub(taken)))
@@ -163,7 +180,7 @@ impl Layout {
         Viewport {
             rows: self.panes.iter().map(rows).collect(),
             overlay_rows: usize::from(self.area.height.saturating_sub(6)),
-            list_rows: usize::from(super::many::list_rows(self.area.height)),
+            list_rows: usize::from(list_rows(self.area.height)),
             too_small: self.class == Class::TooSmall,
         }
     }

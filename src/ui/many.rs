@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::canvas::{Canvas, below, row};
 use super::header::mark;
-use super::layout::Layout;
+use super::layout::{BELOW_LIST as BELOW, Layout};
 use super::overlay::window;
 use super::panes::wrapped;
 use crate::app::{Advisory, App, Entry, Many, Phase, Role, Rule, RuleMenu, Span, chosen_by_rule};
@@ -15,14 +15,6 @@ use crate::text;
 
 /// The widest the window gets.
 const COLUMNS: u16 = 110;
-/// Lines that stand below the list: what is left out, what is set apart, the question.
-const BELOW: u16 = 4;
-
-/// Rows of the list on a screen of this height, when not all fit: less frame, summary, what stands below, and the line
-/// that says how many more there are.
-pub(super) const fn list_rows(height: u16) -> u16 {
-    height.saturating_sub(2 + 2 + 1 + BELOW + 1)
-}
 
 /// Draws the window.
 pub(super) fn draw(canvas: &mut Canvas<'_>, layout: &Layout, many: &Many) {

@@ -3,7 +3,7 @@
 mod activity;
 mod cache;
 mod events;
-pub(super) mod locks;
+mod locks;
 mod replication;
 mod statements;
 

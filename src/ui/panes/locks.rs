@@ -11,6 +11,7 @@ use crate::engine::PgTick;
 use crate::format;
 use crate::text;
 use crate::ui::canvas::{Canvas, below, row};
+use crate::ui::layout::advice_rows;
 use crate::ui::widgets::table;
 
 /// Room for the tree with its pid: the least, and the most that a deep place or a long name may take.
@@ -20,8 +21,6 @@ const TREE_MAX: u16 = 40;
 const WANTS_NARROW: u16 = 34;
 const WANTS_MAX: u16 = 58;
 const NARROW: u16 = 100;
-/// A pane of this many rows has room for a second line of advice.
-const TWO_ADVICES: u16 = 10;
 
 pub(super) fn title(app: &App) -> String {
     let Some(forest) = app.pg().and_then(|tick| tick.forest.value()) else { return String::new() };
@@ -75,11 +74,6 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
             canvas.text(row(room, 1), Role::Text, &other);
         }
     }
-}
-
-/// Rows that the advice takes in a pane whose body is so high.
-pub(in crate::ui) const fn advice_rows(height: u16) -> u16 {
-    if height < TWO_ADVICES { 1 } else { 2 }
 }
 
 /// Nothing waits: the next thing one would ask for is the longest transaction.
