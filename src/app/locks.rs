@@ -69,7 +69,6 @@ impl LocksView {
             let after = departed.after.as_ref().and_then(|key| keys.iter().position(|it| it == key));
             keys.insert(after.map_or(0, |place| place + 1).min(keys.len()), departed.key.clone());
         }
-        self.seen.retain(|key, _| keys.contains(key));
         for (key, line) in &passing {
             if let LockLine::Node(row) = line {
                 let who = row.session.map(|session| session.application_name.to_string()).unwrap_or_default();
@@ -78,6 +77,9 @@ impl LocksView {
             }
         }
         self.list.set_rows(keys);
+        // The selected row stays listed after it has left, and is still told by who it was.
+        let listed: BTreeSet<&RowKey> = self.list.rows.iter().collect();
+        self.seen.retain(|key, _| listed.contains(key));
     }
 
     /// Keeps what was listed and has left, for some ticks more.

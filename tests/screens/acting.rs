@@ -354,3 +354,14 @@ fn a_server_that_does_not_answer_slows_the_pace() {
     sent.extend(ordered(app.update(ms(7, 10), outcome(&sent[0], ActionReply::Signalled))));
     assert_eq!(sent.len(), 41, "an answer makes room for one");
 }
+
+#[test]
+fn a_selected_row_that_has_left_is_told_by_who_it_was() {
+    let mut app = app(true);
+    press(&mut app, 80, 24, &["2", "Down"]);
+    for second in 4..12 {
+        app.update(at(second), sample(second, Body::Postgres(Box::new(postgres(second, false)))));
+        let shown = frame(&mut app, 80, 24);
+        assert!(shown.contains("4311 reports-worker has gone"), "after {second}s\n{shown}");
+    }
+}
