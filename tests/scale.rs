@@ -119,6 +119,7 @@ fn the_graph_of_a_thousand_waiters_is_built_in_time() {
             assert!(forest.blocked_sessions >= 1000, "{shape}");
         }
         let limit = limit * SLOWER;
+        println!("{shape}: {best:?}, bound {limit:?}");
         assert!(best < limit, "{shape}: {best:?} against {limit:?}");
     }
 }

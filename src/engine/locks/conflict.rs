@@ -63,6 +63,14 @@ impl Modes {
         Self { bits: self.bits | other.bits, conflicts: self.conflicts | other.conflicts }
     }
 
+    /// Those of these modes that conflict with any of the others.
+    pub(super) fn those_against(self, others: Self) -> Self {
+        self.places()
+            .map(Self::at)
+            .filter(|mode| mode.conflict_with(others))
+            .fold(Self::default(), Self::with)
+    }
+
     pub(super) const fn contains(self, other: Self) -> bool {
         self.bits & other.bits == other.bits
     }

@@ -74,7 +74,7 @@ impl Graph {
                     let began =
                         began.filter(|_| !context.queue_is_exact).and_then(|session| session.query_start);
                     let since = row.waitstart.or(began);
-                    object.waiters.push(Waiter { party, pid, wanted: mode, since, is_first_of_party: true });
+                    object.waiters.push(Waiter::new(party, pid, mode, since));
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Graph {
         let since = self.session(wait.pid, context).and_then(|session| session.query_start);
         let party = parties.of_process(wait.pid);
         let pid = wait.pid;
-        object.waiters.push(Waiter { party, pid, wanted: all, since, is_first_of_party: true });
+        object.waiters.push(Waiter::new(party, pid, all, since));
         self.wanted_modes.insert(wait.pid, "SafeSnapshot".into());
         self.objects.push((LockTag { locktype: SAFE_SNAPSHOT.into(), ..LockTag::default() }, object));
     }

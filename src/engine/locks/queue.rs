@@ -35,6 +35,16 @@ pub(super) struct Waiter {
     pub(super) since: Option<Timestamp>,
     /// Whether no other process of its parallel group stands before it: a group counts as one session.
     pub(super) is_first_of_party: bool,
+    /// Whether somebody else holds what it wants; otherwise it waits only for those before it. Known once the
+    /// queue is in order.
+    pub(super) waits_for_holder: bool,
+}
+
+impl Waiter {
+    /// One that has just come; what the order of the queue tells is not known yet.
+    pub(super) const fn new(party: PartyId, pid: i32, wanted: Modes, since: Option<Timestamp>) -> Self {
+        Self { party, pid, wanted, since, is_first_of_party: true, waits_for_holder: false }
+    }
 }
 
 impl Object {
@@ -87,6 +97,7 @@ impl Object {
         let mut seen = HashSet::new();
         for waiter in &mut self.waiters {
             waiter.is_first_of_party = seen.insert(waiter.party);
+            waiter.waits_for_holder = self.held.conflict_with(waiter.party, waiter.wanted);
         }
         let of_mode = |place: usize| {
             let wanted = Modes::at(place);
@@ -143,6 +154,8 @@ impl Object {
     /// Waiters before this place from which every waiter before it that matters can be reached: of a mode that
     /// conflicts with itself only the nearest, because that one waits for the others. Keeps long queues short.
     pub(super) fn nearest_soft_blockers(&self, place: usize) -> Vec<PartyId> {
+        let wanted = self.waiters.get(place).map_or_else(Modes::default, |waiter| waiter.wanted);
+        let in_the_way = self.wanted.those_against(wanted);
         let mut covered = Modes::default();
         let mut found = Vec::new();
         for ahead in self.soft_blockers(place).rev() {
@@ -152,6 +165,9 @@ impl Object {
                     covered = covered.with(ahead.wanted);
                 }
             }
+            if covered.contains(in_the_way) {
+                break;
+            }
         }
         found
     }
@@ -159,15 +175,14 @@ impl Object {
     /// How many others wait directly for these parties: for what they hold, or because they stand before them.
     pub(super) fn directly_behind(&self, parties: &[PartyId]) -> usize {
         let held = parties.iter().fold(Modes::default(), |held, party| held.with(self.held_by(*party)));
-        if !self.waiters_by_mode.is_empty()
-            && !self.waiters.iter().any(|waiter| parties.contains(&waiter.party))
-        {
+        let Some(first) = self.waiters.iter().position(|waiter| parties.contains(&waiter.party)) else {
             let conflicting = held.conflicting_places().filter_map(|place| self.waiters_by_mode.get(place));
             return conflicting.sum();
-        }
+        };
+        let nobody_before = if held.is_empty() { first } else { 0 };
         let mut wanted_before = Modes::default();
         let mut count = 0;
-        for waiter in &self.waiters {
+        for waiter in self.waiters.iter().skip(nobody_before) {
             if parties.contains(&waiter.party) {
                 wanted_before = wanted_before.with(waiter.wanted);
             } else if waiter.wanted.conflict_with(held) || waiter.wanted.conflict_with(wanted_before) {

@@ -351,10 +351,7 @@ fn parent(pid: i32, own: usize, graph: &Graph, components: &Components) -> Optio
     let outside = |party: PartyId| Some(get(&components.of, party)).filter(|component| *component != own);
     let holders = object.hard_blockers(position).filter(|party| outside(*party).is_some());
     let holder = holders.min_by_key(|party| graph.pid_of(*party)).and_then(outside);
-    let waits_for_holder = |pid: i32| {
-        graph.waiting(pid).is_some_and(|(object, place)| object.hard_blockers(place).next().is_some())
-    };
     let ahead = || object.soft_blockers(position).filter(|ahead| outside(ahead.party).is_some());
-    let nearest = || ahead().rev().find(|ahead| waits_for_holder(ahead.pid)).or_else(|| ahead().next());
+    let nearest = || ahead().rev().find(|ahead| ahead.waits_for_holder).or_else(|| ahead().next());
     holder.or_else(|| nearest().and_then(|ahead| outside(ahead.party)))
 }
