@@ -10,20 +10,20 @@
 #![allow(clippy::print_stdout, reason = "what was measured is part of the result")]
 
 mod many;
-mod pty;
 mod storm;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use dbtriage_lab::{Client, Lab, Load, Options, Postgres, Scenario};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use pty::{Ended, PATIENCE, Tty, find, now, rows, starts_with, until};
+use dbtriage_lab::terminal::{Ended, PATIENCE, Tty, find, now, rows, starts_with, until};
+use dbtriage_lab::{Client, Lab, Load, Options, Postgres, Scenario, Stopped};
+use nix::sys::signal::Signal;
 use vt100::Screen;
+
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_dbtriage");
 
 /// The size at which all panes are shown.
 const WIDE: (u16, u16) = (200, 50);
@@ -61,7 +61,7 @@ fn open(size: (u16, u16), more: &[&str]) -> Tty {
     let uri = uri();
     let mut arguments = vec![uri.as_str()];
     arguments.extend(more);
-    let mut tty = Tty::start(size, &arguments);
+    let mut tty = Tty::start(PROGRAM, size, &arguments);
     tty.wait_for_text("● live");
     tty
 }
@@ -182,7 +182,7 @@ fn the_first_screen_is_complete_within_300_ms() {
     };
     let times: Vec<Duration> = (0..5)
         .map(|_| {
-            let mut tty = Tty::start(WIDE, &[&uri, "--redis", &redis]);
+            let mut tty = Tty::start(PROGRAM, WIDE, &[&uri, "--redis", &redis]);
             let at = tty.wait_for("the first complete screen", PATIENCE, complete);
             let time = at - tty.spawned_at();
             quit(tty);
@@ -193,56 +193,13 @@ fn the_first_screen_is_complete_within_300_ms() {
     assert!(times.iter().min().unwrap() <= &Duration::from_millis(300), "{times:?}");
 }
 
-/// Every process of a server, stopped; they go on when this is dropped.
-struct Stopped(Vec<Pid>);
-
-impl Stopped {
-    fn all_of(server: &Postgres) -> Self {
-        let mut stopped = Self(Vec::new());
-        let postmaster = server.postmaster_pid().unwrap();
-        // The postmaster first, so that it starts no more of them.
-        stopped.stop(postmaster);
-        for child in children(postmaster) {
-            stopped.stop(child);
-        }
-        stopped
-    }
-
-    fn stop(&mut self, pid: i32) {
-        let pid = Pid::from_raw(pid);
-        // A backend that ended by itself a moment ago needs no stop.
-        if kill(pid, Signal::SIGSTOP).is_ok() {
-            self.0.push(pid);
-        }
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        for pid in &self.0 {
-            kill(*pid, Signal::SIGCONT).ok();
-        }
-    }
-}
-
-fn children(parent: i32) -> Vec<i32> {
-    let parent_of = |pid: i32| -> Option<i32> {
-        // After the program's name, which may hold anything and ends with a parenthesis: state, parent.
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
-    let processes =
-        fs::read_dir("/proc").unwrap().filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
-    processes.filter(|pid| parent_of(*pid) == Some(parent)).collect()
-}
-
 #[test]
 fn keys_answer_within_50_ms_while_the_server_is_stopped() {
     let _turn = turn();
     let mut tty = open(WIDE, &[]);
     tty.wait_for_text("no session waits for a lock");
-    let stopped = Stopped::all_of(LAB.primary());
-    assert!(stopped.0.len() > 5, "the postmaster and its children are stopped");
+    let stopped = Stopped::all_of(LAB.primary()).unwrap();
+    assert!(stopped.count() > 5, "the postmaster and its children are stopped");
     tty.wait_for("the server to be called blocked, with an age", PATIENCE, |screen| {
         // A second may be left out: when is drawn depends on when the answer was due.
         rows(screen)[0].contains("blocked for ") && !rows(screen)[0].contains("blocked for 0s")
@@ -308,7 +265,7 @@ fn a_restarted_server_is_live_again_by_itself() {
     let _turn = turn();
     let lab = Lab::start(Options { standby: false, redis: false, ..Options::default() }).unwrap();
     let server = lab.primary();
-    let mut tty = Tty::start(WIDE, &[&server.uri("oncall", "shop")]);
+    let mut tty = Tty::start(PROGRAM, WIDE, &[&server.uri("oncall", "shop")]);
     tty.wait_for_text("● live");
     let server_pid = server.postmaster_pid().unwrap();
     server.stop("fast").unwrap();
@@ -529,7 +486,7 @@ fn hostile_text_reaches_nobodys_terminal() {
     let harmless = lab.primary().client_as("oncall", "shop", "harmless").unwrap();
     harmless.execute("SELECT 'harmless'").unwrap();
     let hostile = Hostile::start(lab.primary());
-    let mut tty = Tty::start(WIDE, &[&lab.primary().uri("postgres", "shop")]);
+    let mut tty = Tty::start(PROGRAM, WIDE, &[&lab.primary().uri("postgres", "shop")]);
     tty.wait_for_text("1 root · 1 blocked");
     // The whole width for each pane, so that no column is left out.
     tty.keys("z");
@@ -594,7 +551,7 @@ fn a_session_in_another_encoding_darkens_nothing() {
     // Shared catalogs hold names in the encoding of whoever wrote them.
     western.execute("CREATE ROLE \"bjørn\" LOGIN").unwrap();
     western.execute("SELECT 'café'").unwrap();
-    let mut tty = Tty::start(WIDE, &[&lab.primary().uri("oncall", "shop")]);
+    let mut tty = Tty::start(PROGRAM, WIDE, &[&lab.primary().uri("oncall", "shop")]);
     tty.wait_for_text("● live");
     tty.wait_for_text(&format!("{} western", western.pid()));
     tty.wait_for_text("SELECT 'caf");
@@ -673,7 +630,7 @@ fn right_after_a_restart_a_session_can_be_terminated() {
     let _turn = turn();
     let lab = Lab::start(Options { standby: false, redis: false, ..Options::default() }).unwrap();
     let server = lab.primary();
-    let mut tty = Tty::start(WIDE, &[&server.uri("oncall", "shop")]);
+    let mut tty = Tty::start(PROGRAM, WIDE, &[&server.uri("oncall", "shop")]);
     tty.wait_for_text("● live");
     server.restart().unwrap();
     let second = server.client("postgres", "shop").unwrap();

@@ -9,8 +9,8 @@ use std::thread::sleep;
 use dbtriage_lab::{Client, Lab, Options};
 use serde_json::Value;
 
-use super::pty::{PATIENCE, Tty, now, rows, until};
-use super::{DEAF, WIDE, press_until, quit, turn};
+use super::{DEAF, PROGRAM, WIDE, press_until, quit, turn};
+use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows, until};
 
 /// The sessions of a server, by process and application.
 fn sessions(client: &Client) -> BTreeSet<(i32, String)> {
@@ -32,7 +32,7 @@ fn open_on(lab: &Lab, more: &[&str]) -> Tty {
     let uri = lab.primary().uri("oncall", "shop");
     let mut arguments = vec![uri.as_str()];
     arguments.extend(more);
-    let mut tty = Tty::start(WIDE, &arguments);
+    let mut tty = Tty::start(PROGRAM, WIDE, &arguments);
     tty.wait_for_text("● live");
     tty
 }

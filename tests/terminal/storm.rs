@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dbtriage_lab::{Client, Lab, Options, Running};
 
-use super::pty::{PATIENCE, Tty, rows, until};
-use super::{WIDE, quit, turn};
+use super::{PROGRAM, WIDE, quit, turn};
+use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
 
 /// How long a key may take to show on a debug build that also draws a forest of a thousand.
 const KEY_LIMIT: Duration = Duration::from_millis(500);
@@ -28,7 +28,7 @@ fn sessions(lab: &Lab, count: usize) -> Vec<Client> {
 }
 
 fn open_on(lab: &Lab) -> Tty {
-    let mut tty = Tty::start(WIDE, &[&lab.primary().uri("oncall", "shop")]);
+    let mut tty = Tty::start(PROGRAM, WIDE, &[&lab.primary().uri("oncall", "shop")]);
     tty.wait_for_text("● live");
     tty
 }

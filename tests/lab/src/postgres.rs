@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio_postgres::Config;
 
 use crate::client::Client;
@@ -69,6 +71,17 @@ impl Postgres {
     pub fn restart(&self) -> Result<()> {
         self.stop("fast")?;
         self.start()
+    }
+
+    /// Makes a standby the primary of its own history, and waits until it is.
+    pub fn promote(&self) -> Result<()> {
+        self.pg_ctl(&["-t", "20", "promote"])
+    }
+
+    /// Kills one backend as the out-of-memory killer does: the server ends every session and recovers.
+    pub fn crash(&self) -> Result<()> {
+        let victim = self.client("postgres", "postgres")?;
+        kill(Pid::from_raw(victim.pid()), Signal::SIGKILL).context("could not kill a backend")
     }
 
     /// The parameters of a connection by the unix socket.

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use vt100::{Parser, Screen};
 
 /// How long anything may take that has no bound of its own, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Begins the marks of synchronized output; `h` or `l` follows.
 const MARK: &[u8] = b"\x1b[?2026";
@@ -25,13 +25,14 @@ const MARK: &[u8] = b"\x1b[?2026";
 /// Lines of scrollback that the terminal keeps.
 const SCROLLBACK: usize = 500;
 
+/// The time.
 #[expect(clippy::disallowed_methods, reason = "a test measures real time")]
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// Looks at a condition until it holds.
-pub(crate) fn until(what: &str, limit: Duration, mut look: impl FnMut() -> bool) {
+pub fn until(what: &str, limit: Duration, mut look: impl FnMut() -> bool) {
     let deadline = now() + limit;
     while !look() {
         assert!(now() < deadline, "waited {limit:?} in vain for {what}");
@@ -51,7 +52,8 @@ struct Shown {
 type Shared = Arc<(Mutex<Shown>, Condvar)>;
 
 /// The program, running in a terminal of its own.
-pub(crate) struct Tty {
+#[allow(missing_debug_implementations, reason = "nobody prints a terminal")]
+pub struct Tty {
     pty: Arc<Pty>,
     /// Kept open, so that the terminal outlives the program and can be looked at.
     slave: Option<OwnedFd>,
@@ -64,27 +66,28 @@ pub(crate) struct Tty {
 }
 
 /// How the program ended, and what it left behind.
-pub(crate) struct Ended {
+pub struct Ended {
     /// The exit code; `None` when a signal ended it.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// Every byte it wrote.
-    pub(crate) raw: Vec<u8>,
+    pub raw: Vec<u8>,
     /// What the terminal shows, scrollback first.
-    pub(crate) text: String,
+    pub text: String,
     /// What the terminal is left in.
-    pub(crate) screen: Screen,
+    pub screen: Screen,
     /// The settings of the terminal device before and after.
-    pub(crate) termios: (Termios, Termios),
+    pub termios: (Termios, Termios),
 }
 
 impl Tty {
     /// Starts the program in a terminal of `columns` x `rows`.
-    pub(crate) fn start((columns, rows): (u16, u16), arguments: &[&str]) -> Self {
-        Self::start_with((columns, rows), arguments, &[])
+    pub fn start(program: &str, size: (u16, u16), arguments: &[&str]) -> Self {
+        Self::start_with(program, size, arguments, &[])
     }
 
     /// Starts the program with more in its environment, which else has only what every login has.
-    pub(crate) fn start_with(
+    pub fn start_with(
+        program: &str,
         (columns, rows): (u16, u16),
         arguments: &[&str],
         environment: &[(&str, &str)],
@@ -94,7 +97,7 @@ impl Tty {
         pty.resize(Size::new(rows, columns)).expect("a size");
         let kept = slave.as_fd().try_clone_to_owned().expect("a second handle of the terminal");
         let before = tcgetattr(&kept).expect("the settings of the terminal");
-        let command = Command::new(env!("CARGO_BIN_EXE_dbtriage"))
+        let command = Command::new(program)
             .args(arguments)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -119,36 +122,31 @@ impl Tty {
     }
 
     /// When the program was started.
-    pub(crate) fn spawned_at(&self) -> Instant {
+    pub fn spawned_at(&self) -> Instant {
         self.spawned_at
     }
 
     /// Types.
-    pub(crate) fn keys(&self, keys: &str) -> Instant {
+    pub fn keys(&self, keys: &str) -> Instant {
         let at = now();
         (&*self.pty).write_all(keys.as_bytes()).expect("the program reads its keys");
         at
     }
 
     /// Gives the terminal another size.
-    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+    pub fn resize(&self, columns: u16, rows: u16) {
         self.lock().parser.set_size(at_least_one(rows), at_least_one(columns));
         self.pty.resize(Size::new(rows, columns)).expect("a size");
     }
 
     /// Sends the program a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).expect("the program takes a signal");
     }
 
     /// Waits until the screen is as wanted, and says when its last byte came.
-    pub(crate) fn wait_for(
-        &mut self,
-        what: &str,
-        limit: Duration,
-        look: impl Fn(&Screen) -> bool,
-    ) -> Instant {
+    pub fn wait_for(&mut self, what: &str, limit: Duration, look: impl Fn(&Screen) -> bool) -> Instant {
         let deadline = now() + limit;
         let shared = Arc::clone(&self.shared);
         let mut shown = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,27 +168,27 @@ impl Tty {
     }
 
     /// Waits until the screen holds a text.
-    pub(crate) fn wait_for_text(&mut self, text: &str) -> Instant {
+    pub fn wait_for_text(&mut self, text: &str) -> Instant {
         self.wait_for(&format!("{text:?}"), PATIENCE, |screen| screen.contents().contains(text))
     }
 
     /// Waits until the screen holds a text no more.
-    pub(crate) fn wait_for_no_text(&mut self, text: &str) -> Instant {
+    pub fn wait_for_no_text(&mut self, text: &str) -> Instant {
         self.wait_for(&format!("{text:?} to go"), PATIENCE, |screen| !screen.contents().contains(text))
     }
 
     /// What the screen shows.
-    pub(crate) fn contents(&self) -> String {
+    pub fn contents(&self) -> String {
         self.look(Screen::contents)
     }
 
     /// The lines of the screen.
-    pub(crate) fn rows(&self) -> Vec<String> {
+    pub fn rows(&self) -> Vec<String> {
         self.look(rows)
     }
 
     /// Looks at the screen, between two frames.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Screen) -> T) -> T {
+    pub fn look<T>(&self, look: impl FnOnce(&Screen) -> T) -> T {
         let whole = self.shared.1.wait_timeout_while(self.lock(), PATIENCE, |shown| shown.inside_frame);
         let (shown, late) = whole.unwrap_or_else(PoisonError::into_inner);
         assert!(!late.timed_out(), "a frame was begun and never finished");
@@ -198,23 +196,23 @@ impl Tty {
     }
 
     /// Every byte that the program has written.
-    pub(crate) fn raw(&self) -> Vec<u8> {
+    pub fn raw(&self) -> Vec<u8> {
         self.lock().raw.clone()
     }
 
     /// How many bytes the program has written, and when the last of them came.
-    pub(crate) fn written(&self) -> (usize, Instant) {
+    pub fn written(&self) -> (usize, Instant) {
         let shown = self.lock();
         (shown.raw.len(), shown.changed_at)
     }
 
     /// Whether the program still runs.
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the program's state").is_none()
     }
 
     /// Waits for the end of the program.
-    pub(crate) fn end(mut self) -> Ended {
+    pub fn end(mut self) -> Ended {
         let deadline = now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the program's state") {
@@ -259,12 +257,12 @@ impl Drop for Tty {
 }
 
 /// The lines of a screen, every cell of them.
-pub(crate) fn rows(screen: &Screen) -> Vec<String> {
+pub fn rows(screen: &Screen) -> Vec<String> {
     screen.rows(0, screen.size().1.get()).collect()
 }
 
 /// Where a text begins on the screen: row and column, in cells.
-pub(crate) fn find(screen: &Screen, text: &str) -> Option<(u16, u16)> {
+pub fn find(screen: &Screen, text: &str) -> Option<(u16, u16)> {
     let (rows, columns) = (screen.size().0.get(), screen.size().1.get());
     (0..rows).find_map(|row| {
         (0..columns).find(|column| starts_with(screen, (row, *column), text)).map(|column| (row, column))
@@ -272,7 +270,7 @@ pub(crate) fn find(screen: &Screen, text: &str) -> Option<(u16, u16)> {
 }
 
 /// Whether the cells from a place on hold a text.
-pub(crate) fn starts_with(screen: &Screen, (row, column): (u16, u16), text: &str) -> bool {
+pub fn starts_with(screen: &Screen, (row, column): (u16, u16), text: &str) -> bool {
     let mut rest = text;
     let mut column = column;
     while !rest.is_empty() {
