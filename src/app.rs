@@ -17,6 +17,7 @@ mod locks;
 mod many;
 mod marks;
 mod outcome;
+mod server;
 mod statements;
 mod table;
 mod vitals;
@@ -30,7 +31,7 @@ pub use activity::{ActivityRow, GroupBy, GroupRow, groups, of_group as sessions_
 pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};
-pub use detail::Detail;
+pub use detail::{Detail, Sheet};
 pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn};
 pub use keymap::Keymap;
 pub use limits::Limits;
@@ -49,6 +50,7 @@ use crate::model::action::{Action, Holdings, Operator, Outcome, Record};
 use crate::model::postgres::Session;
 use crate::model::{Kind, Reason, Sample, Target, TargetId};
 use crate::terminal::Input;
+use crate::text;
 
 /// How long a toast stays.
 const TOAST: SignedDuration = SignedDuration::from_secs(6);
@@ -171,6 +173,8 @@ pub enum Overlay {
     Many(Box<Many>),
     /// The ready-made selections.
     Rules(RuleMenu),
+    /// What the role sees and may do on this server, scrolled by this many lines.
+    Server(usize),
 }
 
 impl Overlay {
@@ -179,7 +183,7 @@ impl Overlay {
         match self {
             Self::Confirm(confirm) => confirm.target == server,
             Self::Many(many) => many.target == server,
-            Self::Help(_) | Self::Detail(_) | Self::Rules(_) => false,
+            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) => false,
         }
     }
 }
@@ -212,6 +216,8 @@ pub struct Options {
     pub limits: Limits,
     /// The person at the keyboard.
     pub operator: Operator,
+    /// Whether the screen opens without the literals of statements.
+    pub redact: bool,
 }
 
 /// The state of the program.
@@ -232,6 +238,8 @@ pub struct App {
     pub finding: Option<FindingKey>,
     /// Whether the focused pane has the screen to itself.
     pub zoomed: bool,
+    /// Whether statements are shown without their literals.
+    pub private: bool,
     /// State of the Activity pane.
     pub activity: activity::ActivityView,
     /// State of the Locks pane.
@@ -275,6 +283,7 @@ impl App {
             observers,
             finding: None,
             zoomed: false,
+            private: options.redact,
             activity: activity::ActivityView::default(),
             locks: locks::LocksView::default(),
             statements: statements::StatementsView::default(),
@@ -346,9 +355,14 @@ impl App {
     pub fn next_change(&self) -> Option<Timestamp> {
         let due = match &self.overlay {
             Some(Overlay::Many(many)) => many.due(),
-            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Confirm(_) | Overlay::Rules(_)) | None => {
-                None
-            }
+            Some(
+                Overlay::Help(_)
+                | Overlay::Detail(_)
+                | Overlay::Confirm(_)
+                | Overlay::Rules(_)
+                | Overlay::Server(_),
+            )
+            | None => None,
         };
         self.toast.as_ref().map(|toast| toast.until).into_iter().chain(due).min()
     }
@@ -424,8 +438,13 @@ impl App {
         match &mut self.overlay {
             Some(Overlay::Confirm(confirm)) => confirm.drawn(now),
             Some(Overlay::Many(many)) => many.drawn(now),
-            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_)) | None => {}
+            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_) | Overlay::Server(_)) | None => {}
         }
+    }
+
+    /// The text of a statement as the screen may show it.
+    pub fn shown_sql(&self, sql: &str) -> String {
+        if self.private { text::masked(sql).into_owned() } else { sql.to_owned() }
     }
 
     fn take(&mut self, sample: Sample) {

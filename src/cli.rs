@@ -155,6 +155,9 @@ pub struct ConnectionArgs {
     /// The config file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Show statements without their literals (on the screen: Ctrl-O)
+    #[arg(long)]
+    pub redact: bool,
     /// Append a log to this file (mode 0600)
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -43,6 +43,8 @@ pub struct ScreenConfig {
     pub glyphs: Glyphs,
     /// Whether cancel and terminate are unbound.
     pub read_only: bool,
+    /// Whether statements are shown without their literals.
+    pub redact: bool,
     /// Who is left out when acting on many, and how fast that goes.
     pub limits: Limits,
     /// Whether the screen opens although nothing can be reached.
@@ -60,6 +62,8 @@ pub struct ReportConfig {
     pub interval: Duration,
     /// Limits of the checks.
     pub thresholds: Thresholds,
+    /// Whether statements are printed without their literals.
+    pub redact: bool,
     /// Where the log goes.
     pub log: Option<PathBuf>,
 }
@@ -82,6 +86,7 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
             Glyphs::BLOCK
         },
         read_only: args.read_only || file.read_only,
+        redact: args.connection.redact,
         limits: limits(&file)?,
         wait: args.wait,
         log: args.connection.log.clone(),
@@ -95,6 +100,7 @@ pub fn report(connection: &ConnectionArgs, environment: &Environment) -> Result<
     Ok(ReportConfig {
         targets: targets::resolve(connection, &file, environment)?,
         interval: interval(connection, &file)?,
+        redact: connection.redact,
         log: connection.log.clone(),
         thresholds: file.thresholds,
     })

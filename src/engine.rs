@@ -7,6 +7,8 @@ pub mod filter;
 pub mod findings;
 pub mod history;
 pub mod locks;
+pub mod missing;
+pub mod privacy;
 pub mod rates;
 pub mod replication;
 pub mod statements;

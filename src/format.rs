@@ -123,10 +123,47 @@ fn whole(seconds: f64) -> u64 {
     seconds as u64
 }
 
+/// A text as it stands in SQL; what acts on a terminal as an escape (manual, "String Constants with C-Style Escapes").
+pub fn literal(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    let mut out = String::from("E'");
+    for c in text.chars() {
+        match c {
+            '\'' => out.push_str("''"),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('\'');
+    out
+}
+
+/// A name as it stands in SQL: quoted where it must be (manual, "Identifiers and Key Words").
+pub fn identifier(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
+
+    #[test]
+    fn names_and_texts_stand_in_sql_as_they_must() {
+        for (name, sql) in
+            [("oncall", "oncall"), ("On Call", "\"On Call\""), ("a\"b", "\"a\"\"b\""), ("1st", "\"1st\"")]
+        {
+            assert_eq!(identifier(name), sql);
+        }
+        for (text, sql) in [("it's", "'it''s'"), ("a\\b", "'a\\b'"), ("\u{1b}]'\\", "E'\\u001b]''\\\\'")] {
+            assert_eq!(literal(text), sql);
+        }
+    }
 
     #[test]
     fn ages_have_two_units_at_most() {

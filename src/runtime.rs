@@ -3,10 +3,12 @@
 mod acting;
 mod logging;
 mod opening;
+mod painter;
 mod screen;
 mod snapshot;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +44,7 @@ const KEYS_PER_FRAME: usize = 64;
 pub struct Failure {
     /// One sentence with the next step.
     pub message: String,
-    /// 2 usage, 3 could not connect, 130 interrupted.
+    /// 2 usage, 3 could not connect, 101 a bug, 130 interrupted.
     pub code: u8,
 }
 
@@ -99,11 +101,12 @@ pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCod
         logging::warn(warning);
     }
     let tokio = start_tokio()?;
-    let ended = tokio.block_on(run(config, journal, environment));
+    // A bug that ends the program gives the terminal back before anything is said about it.
+    let ended = catch_unwind(AssertUnwindSafe(|| tokio.block_on(run(config, journal, environment))));
     terminal::restore();
     // Tasks that still wait for a server must not keep the terminal.
     tokio.shutdown_timeout(Duration::from_millis(100));
-    ended
+    ended.unwrap_or_else(|_| Err(logging::failure()))
 }
 
 /// Signals that end the program.
@@ -112,6 +115,8 @@ struct Signals {
     terminate: Signal,
     hangup: Signal,
     window_change: Signal,
+    stop: Signal,
+    go_on: Signal,
 }
 
 /// What a signal asks for.
@@ -120,6 +125,10 @@ enum Asked {
     End(u8),
     /// To look at the terminal's size.
     Resize,
+    /// To give the terminal back to the shell.
+    Stop,
+    /// To take the terminal again, which somebody else may have used.
+    GoOn,
 }
 
 impl Signals {
@@ -129,6 +138,8 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             window_change: signal(SignalKind::window_change())?,
+            stop: signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32))?,
+            go_on: signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGCONT as i32))?,
         })
     }
 
@@ -138,6 +149,8 @@ impl Signals {
             _ = self.terminate.recv() => Asked::End(143),
             _ = self.hangup.recv() => Asked::End(129),
             _ = self.window_change.recv() => Asked::Resize,
+            _ = self.stop.recv() => Asked::Stop,
+            _ = self.go_on.recv() => Asked::GoOn,
         }
     }
 
@@ -165,6 +178,7 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         keymap: config.keymap,
         columns: config.columns,
         read_only: config.read_only,
+        redact: config.redact,
         interval: config.interval,
         limits: config.limits,
         operator: operator(environment),
@@ -184,7 +198,10 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         inside_tmux: environment.contains_key("TMUX"),
         journal,
         withdrawals: BTreeMap::new(),
+        has_gone_on: false,
         ended: None,
+        #[cfg(debug_assertions)]
+        panics: environment.get("DBTRIAGE_TEST_PANIC").is_some_and(|place| place == "draw"),
     };
     let code = session.serve(&mut signals, samples, messages).await;
     session.keep_untold().await;
@@ -221,7 +238,12 @@ struct Session {
     /// How to call back what has been ordered and is not over.
     withdrawals: BTreeMap<u64, Withdrawal>,
     inside_tmux: bool,
+    /// Whether the signal that ended our own stop is still to come.
+    has_gone_on: bool,
     ended: Option<u8>,
+    /// Whether a test wants to see what a bug in drawing leaves behind.
+    #[cfg(debug_assertions)]
+    panics: bool,
 }
 
 impl Session {
@@ -232,13 +254,15 @@ impl Session {
         mut messages: mpsc::Receiver<Msg>,
     ) -> u8 {
         let mut inputs = Inputs::new();
+        let mut is_drawn = false;
         loop {
-            if self.draw().is_err() {
-                return 129;
-            }
             if let Some(code) = self.ended {
                 return code;
             }
+            if !is_drawn {
+                self.draw();
+            }
+            is_drawn = false;
             let wake = self.wake_in();
             tokio::select! {
                 biased;
@@ -248,12 +272,21 @@ impl Session {
                         Ok((columns, rows)) => self.take(Msg::Input(Input::Resize(columns, rows))),
                         Err(_) => return 129,
                     },
+                    Asked::Stop => self.suspend(),
+                    Asked::GoOn => self.go_on(),
                 },
                 input = inputs.next() => match input {
                     Some(input) => self.take_inputs(input, &mut inputs),
                     // The terminal is gone, and with it whoever looked.
                     None => return 129,
                 },
+                is_there = self.screen.shown() => {
+                    if !is_there {
+                        return 129;
+                    }
+                    self.app.drawn(now());
+                    is_drawn = true;
+                }
                 Some(msg) = messages.recv() => self.take(msg),
                 Some(sample) = samples.recv() => self.take(Msg::Sample(Box::new(sample))),
                 () = tokio::time::sleep(wake) => self.take(Msg::Timer),
@@ -305,15 +338,20 @@ impl Session {
         }
     }
 
-    fn draw(&mut self) -> std::io::Result<()> {
+    fn draw(&mut self) {
+        let frame = self.frame();
+        self.screen.show(frame);
+    }
+
+    fn frame(&mut self) -> ratatui::buffer::Buffer {
+        #[cfg(debug_assertions)]
+        assert!(!self.panics, "asked for by DBTRIAGE_TEST_PANIC");
         let area = self.screen.area();
         let layout = crate::ui::layout(area, &self.app);
         self.app.resized(layout.viewport());
         let mut buffer = ratatui::buffer::Buffer::empty(area);
         crate::ui::draw(&mut buffer, &self.app, &layout, &self.theme, self.glyphs);
-        self.screen.show(buffer)?;
-        self.app.drawn(now());
-        Ok(())
+        buffer
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -343,7 +381,8 @@ impl Session {
             Effect::Suspend => self.suspend(),
             Effect::Quit(keep) => {
                 if keep {
-                    self.screen.keep();
+                    let frame = self.frame();
+                    self.screen.keep(frame);
                 }
                 self.ended = Some(0);
             }
@@ -359,7 +398,7 @@ impl Session {
                 drop(messages.blocking_send(said(terminal::copy_to_tmux(&text))));
             });
         } else {
-            self.take(said(terminal::copy(&text)));
+            self.take(said(self.screen.copy(&text)));
         }
     }
 
@@ -373,11 +412,23 @@ impl Session {
         self.screen.leave();
         let stopped = nix::sys::signal::kill(Pid::from_raw(0), nix::sys::signal::Signal::SIGSTOP);
         // Execution goes on here after SIGCONT.
+        self.has_gone_on = true;
         if self.screen.come_back().is_err() {
             self.ended = Some(129);
         }
         if let Err(error) = stopped {
             self.take(Msg::Notice(Severity::Warning, format!("cannot stop: {error}")));
+        }
+    }
+
+    /// After a stop that nobody asked us for, the shell has had the terminal meanwhile.
+    fn go_on(&mut self) {
+        if std::mem::take(&mut self.has_gone_on) {
+            return;
+        }
+        self.screen.leave();
+        if self.screen.come_back().is_err() {
+            self.ended = Some(129);
         }
     }
 }

@@ -10,6 +10,6 @@ mod password;
 
 pub use chord::{Chord, Key};
 pub use clipboard::{copy, copy_to_tmux};
-pub use guard::{Guard, restore};
+pub use guard::{Guard, WRITE_LIMIT, discard_output, restore};
 pub use input::{Input, Inputs};
 pub use password::ask as ask_password;

@@ -3,8 +3,11 @@
 //! Any client can put escape sequences, line breaks or bidirectional overrides into its query or its
 //! application name. It must not know what the text means.
 
+mod literals;
+
 use std::borrow::Cow;
 
+pub use literals::masked;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Stands where something that must not reach the terminal was.

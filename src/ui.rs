@@ -30,7 +30,7 @@ use canvas::Canvas;
 
 /// Draws the whole screen into a buffer of the layout's size.
 pub fn draw(buffer: &mut Buffer, app: &App, layout: &Layout, theme: &Theme, glyphs: Glyphs) {
-    let mut canvas = Canvas::new(buffer, theme, glyphs);
+    let mut canvas = Canvas::new(buffer, theme, glyphs, app.private);
     if layout.class == Class::TooSmall {
         too_small(&mut canvas, layout);
         return;
@@ -50,6 +50,7 @@ pub fn draw(buffer: &mut Buffer, app: &App, layout: &Layout, theme: &Theme, glyp
         Some(Overlay::Detail(detail)) => overlay::detail(&mut canvas, layout, app, detail),
         Some(Overlay::Confirm(confirm)) => overlay::confirm(&mut canvas, layout, confirm),
         Some(Overlay::Many(many)) => many::draw(&mut canvas, layout, many),
+        Some(Overlay::Server(offset)) => overlay::server(&mut canvas, layout, app, *offset),
         Some(Overlay::Rules(menu)) => many::rules(&mut canvas, layout, app, *menu),
     }
 }

@@ -1,15 +1,15 @@
 //! Pane 1: the sessions, one by one or grouped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::list::{ListState, RowKey};
-use super::table::{Align, Cell, Column, Role, Sort, Value, Width};
+use super::table::{Align, Cell, Column, Role, Sort, Sql, Value, Width};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
 use crate::engine::vitals::is_own;
 use crate::format::seconds_between;
 use crate::model::postgres::{Session, SessionId, State};
-use crate::text;
 
 /// What sessions are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
@@ -158,7 +158,7 @@ pub(super) const COLUMNS: &[ActivityColumn] = &[
         width: Width::Rest,
         align: Align::Left,
         priority: 0,
-        cell: |row| Value::Text(row.query()).into(),
+        cell: |row| Value::Sql(row.query()).into(),
     },
 ];
 
@@ -228,19 +228,18 @@ impl ActivityRow<'_> {
     }
 
     /// The statement; `last:` in front when it is over, and why it is listed where that needs saying.
-    pub fn query(&self) -> String {
+    pub fn query(&self) -> Sql {
+        let mut before = String::new();
         if self.filtered {
             let behind = self.tick.forest.value().map_or(0, |forest| forest.behind(self.session.id.pid));
             let blocks = if behind > 0 { format!(", blocks {behind}") } else { String::new() };
-            return format!("(outside the filter{blocks}) {}", self.statement());
+            before = format!("(outside the filter{blocks}) ");
         }
-        self.statement()
-    }
-
-    fn statement(&self) -> String {
-        let query = text::folded(&self.session.query);
-        let over = self.session.state.is_some_and(|state| state != State::Active) && !query.is_empty();
-        if over { format!("last: {query}") } else { query }
+        let over = self.session.state.is_some_and(|state| state != State::Active);
+        if over && !self.session.query.trim().is_empty() {
+            before.push_str("last: ");
+        }
+        Sql { before, text: Arc::clone(&self.session.query) }
     }
 
     pub(super) fn searched(&self) -> String {

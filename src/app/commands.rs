@@ -1,16 +1,17 @@
 //! Commands as data: name, keys, words, the reason why one does not work now, and what it does. The footer, the
 //! help, the key table of the README and the manual page derive from this table.
 
+mod copying;
 mod keys;
 mod marking;
 mod reasons;
 
+use copying::copied;
 pub(super) use keys::{key, paste};
 
 use super::detail::Detail;
 use super::list::ListState;
 use super::locks;
-use super::statements;
 use super::{App, Effect, Overlay, Pane};
 use crate::engine::{Observer, Severity, Tick};
 use crate::model::postgres::Session;
@@ -221,6 +222,18 @@ pub static COMMANDS: &[Command] = &[
             Vec::new()
         }
     ),
+    command!(
+        "server",
+        None,
+        Look,
+        ["I"],
+        "show what this role sees and may do here, and the GRANT that would help",
+        reasons::no_data,
+        |app| {
+            app.overlay = Some(Overlay::Server(0));
+            Vec::new()
+        }
+    ),
     command!("activity", None, Move, ["1"], "sessions", always, |app| show(app, Pane::Activity)),
     command!("locks", None, Move, ["2"], "who blocks whom", always, |app| show(app, Pane::Locks)),
     command!("statements", None, Move, ["3"], "which statements cost most now", always, |app| show(
@@ -247,6 +260,18 @@ pub static COMMANDS: &[Command] = &[
     command!("back", None, Move, ["Esc", "Backspace"], "one level back", always, back),
     command!("slower", None, Program, ["+"], "sample less often", always, |app| interval(app, 2.0)),
     command!("faster", None, Program, ["-"], "sample more often", always, |app| interval(app, 0.5)),
+    command!(
+        "privacy",
+        None,
+        Program,
+        ["Ctrl-O"],
+        "show statements without their literals, or with them again",
+        always,
+        |app| {
+            app.private = !app.private;
+            Vec::new()
+        }
+    ),
     command!("redraw", None, Program, ["Ctrl-L"], "draw the screen anew", always, |_| vec![Effect::Redraw]),
     command!("suspend", None, Program, ["Ctrl-Z"], "give the terminal back to the shell", always, |_| vec![
         Effect::Suspend
@@ -421,31 +446,6 @@ fn filter_text(app: &mut App) -> Option<&mut String> {
         Pane::Statements => Some(&mut app.statements.filter_text),
         Pane::Events => Some(&mut app.events.filter_text),
         Pane::Replication | Pane::Cache => None,
-    }
-}
-
-fn copied(app: &App) -> Option<String> {
-    if app.focus == Pane::Events {
-        let event = app.events.find(app.events.list.selected.as_ref()?)?;
-        return Some(event.record.sql.clone()).filter(|sql| !sql.is_empty());
-    }
-    let tick = app.pg()?;
-    match app.focus {
-        Pane::Statements => match &tick.statements {
-            crate::model::Reading::Unavailable(reason) => {
-                reason.hint.as_deref().map(|hint| hint.split("  (").next().unwrap_or(hint).to_owned())
-            }
-            crate::model::Reading::Fresh(_) | crate::model::Reading::Stale(..) => {
-                statements::find(tick, app.statements.list.selected.as_ref()?)?
-                    .query
-                    .as_deref()
-                    .map(str::to_owned)
-            }
-        },
-        Pane::Locks => locks::statement_to_copy(&app.locks, tick)
-            .or_else(|| selected_session(app).map(|session| session.query.to_string())),
-        Pane::Activity => selected_session(app).map(|session| session.query.to_string()),
-        Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The question before an action: one session by identity, shown live, disarmed as soon as it is no longer what
 //! was seen.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::activity::ActivityRow;
-use super::table::{Role, Span};
+use super::table::{Role, Span, Sql};
 use crate::engine::PgTick;
 use crate::engine::locks::{RootSituation, describe, strength};
 use crate::engine::vitals::is_own;
@@ -13,7 +15,6 @@ use crate::model::action::{Action, Holdings};
 use crate::model::postgres::{Lock, Session, State};
 use crate::model::{Reason, TargetId};
 use crate::terminal::{Chord, Key};
-use crate::text;
 
 /// Keys typed this soon after the question opened were not meant for it: type-ahead, a paste, the partner's key.
 pub(super) const DEAF: SignedDuration = SignedDuration::from_millis(250);
@@ -282,8 +283,8 @@ impl Confirm {
         )
     }
 
-    /// The lines of the dialog.
-    pub fn lines(&self) -> Vec<Vec<Span>> {
+    /// The lines of the dialog; where the screen is private, without literals of statements.
+    pub fn lines(&self, private: bool) -> Vec<Vec<Span>> {
         let session = &self.session;
         let [user, database, client] = &self.who;
         let mut lines = self.change_lines();
@@ -296,7 +297,7 @@ impl Confirm {
         ]);
         lines.extend(self.waits.iter().map(|text| vec![Span::new(Role::Warning, text.clone())]));
         lines.extend([
-            vec![Span::new(Role::Text, self.query())],
+            vec![Span::text(self.query().show(private))],
             vec![self.locks()],
             vec![self.behind_line()],
         ]);
@@ -363,9 +364,9 @@ impl Confirm {
         format!("{state} {}{transaction}{written}", age(since))
     }
 
-    fn query(&self) -> String {
+    fn query(&self) -> Sql {
         let over = self.seen.state.is_some_and(|state| state != State::Active);
-        format!("{}{}", if over { "last: " } else { "" }, text::folded(&self.seen.query))
+        Sql { before: if over { "last: " } else { "" }.into(), text: Arc::clone(&self.seen.query) }
     }
 
     fn locks(&self) -> Span {

@@ -51,6 +51,13 @@ impl Detail {
 
     /// What to show of it now.
     pub fn sheet(&self, app: &App) -> Option<Sheet> {
+        let sheet = self.full_sheet(app)?;
+        let is_of_server = !matches!(self.key, RowKey::Event(_));
+        let text = if is_of_server { app.shown_sql(&sheet.text) } else { sheet.text };
+        Some(Sheet { text, ..sheet })
+    }
+
+    fn full_sheet(&self, app: &App) -> Option<Sheet> {
         if let RowKey::Event(_) = &self.key {
             return app.events.find(&self.key).map(event_sheet);
         }

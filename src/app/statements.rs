@@ -1,11 +1,12 @@
 //! Pane 3: which statements cost most now.
 
+use std::sync::Arc;
+
 use super::list::{ListState, RowKey};
-use super::table::{Align, Cell, Column, Role, Sort, Value, Width};
+use super::table::{Align, Cell, Column, Role, Sort, Sql, Value, Width};
 use crate::engine::PgTick;
 use crate::engine::filter::Filter;
 use crate::engine::statements::StatementRow;
-use crate::text;
 
 /// State of the pane.
 #[derive(Debug)]
@@ -81,7 +82,7 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
         align: Align::Left,
         priority: 0,
         cell: |row| match &row.query {
-            Some(query) => Value::Text(text::folded(query)).into(),
+            Some(query) => Value::Sql(Sql { text: Arc::clone(query), ..Sql::default() }).into(),
             None => Cell {
                 value: Value::Text(format!("(text not read yet, query id {})", row.key.queryid)),
                 role: Role::Dim,

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::format;
+use crate::text;
 
 /// What a piece of text means; a theme says how that looks.
 #[derive(
@@ -52,6 +54,23 @@ impl Span {
     }
 }
 
+/// The text of a statement: its literals are shown unless the screen is to be private.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sql {
+    /// What is said before it.
+    pub before: String,
+    /// The text as the server gave it.
+    pub text: Arc<str>,
+}
+
+impl Sql {
+    /// On one line.
+    pub fn show(&self, private: bool) -> String {
+        let text = if private { text::masked(&self.text) } else { Cow::Borrowed(&*self.text) };
+        format!("{}{}", self.before, text::folded(&text))
+    }
+}
+
 /// What a cell holds, before it is written out.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
@@ -61,6 +80,8 @@ pub enum Value {
     Unknown,
     /// Text of any kind.
     Text(String),
+    /// The text of a statement.
+    Sql(Sql),
     /// A whole number.
     Integer(i64),
     /// Seconds.
@@ -86,12 +107,13 @@ impl Value {
         value.map_or(Self::None, of)
     }
 
-    /// The text of the cell.
-    pub fn show(&self) -> Cow<'_, str> {
+    /// The text of the cell; where the screen is private, without literals of statements.
+    pub fn show(&self, private: bool) -> Cow<'_, str> {
         match self {
             Self::None => Cow::Borrowed("-"),
             Self::Unknown => Cow::Borrowed("?"),
             Self::Text(text) => Cow::Borrowed(text),
+            Self::Sql(sql) => sql.show(private).into(),
             Self::Integer(number) => number.to_string().into(),
             Self::Age(seconds) => format::age(*seconds).into(),
             Self::DurationMs(ms) => format::duration_ms(*ms).into(),
@@ -105,7 +127,7 @@ impl Value {
     /// The order of two values; what is missing compares as missing, whatever the direction.
     fn number(&self) -> Option<f64> {
         match self {
-            Self::None | Self::Unknown | Self::Text(_) => None,
+            Self::None | Self::Unknown | Self::Text(_) | Self::Sql(_) => None,
             #[expect(clippy::cast_precision_loss, reason = "only for ordering")]
             Self::Integer(number) => Some(*number as f64),
             Self::Age(n) | Self::DurationMs(n) | Self::Count(n) | Self::Share(n) | Self::Factor(n) => {
@@ -123,8 +145,9 @@ impl Value {
             (None, Some(_)) => Ordering::Greater,
             (None, None) => match (self, other) {
                 (Self::Text(a), Self::Text(b)) => turned(a.cmp(b)),
-                (Self::Text(_), _) => Ordering::Less,
-                (_, Self::Text(_)) => Ordering::Greater,
+                (Self::Sql(a), Self::Sql(b)) => turned(a.text.cmp(&b.text)),
+                (Self::Text(_) | Self::Sql(_), _) => Ordering::Less,
+                (_, Self::Text(_) | Self::Sql(_)) => Ordering::Greater,
                 _ => Ordering::Equal,
             },
         }

@@ -6,6 +6,7 @@
 mod blocking;
 mod connections;
 mod idle_in_transaction;
+mod pooler;
 mod unreachable;
 
 use std::collections::BTreeMap;
@@ -141,7 +142,7 @@ pub struct Check {
 
 /// Every check, in the order of the decision tree: reachable, connections, locks, transactions.
 pub const CHECKS: &[Check] =
-    &[unreachable::CHECK, connections::CHECK, blocking::CHECK, idle_in_transaction::CHECK];
+    &[unreachable::CHECK, connections::CHECK, blocking::CHECK, idle_in_transaction::CHECK, pooler::CHECK];
 
 /// Two limits of one figure.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -69,6 +69,10 @@ pub struct Server {
     pub usable_connections: u32,
     /// Process ids of our own connections to this server.
     pub own_pids: Vec<i32>,
+    /// Whether a connection pooler stands between us and the server: what is one connection to us may be any of
+    /// its server connections, and the clients that are seen are the pooler's.
+    #[serde(default)]
+    pub pooled: bool,
 }
 
 /// What the role that we are connected as may see and do.
@@ -82,6 +86,12 @@ pub struct Rights {
     pub read_all_stats: bool,
     /// Whether it holds the rights of `pg_signal_backend`.
     pub signal_backend: bool,
+    /// Whether it holds the rights of `pg_use_reserved_connections`; `None` before 16, which has no such role.
+    #[serde(default)]
+    pub reserved_connections: Option<bool>,
+    /// Whether it holds the rights of `pg_signal_autovacuum_worker`; `None` before 18, which has no such role.
+    #[serde(default)]
+    pub signal_autovacuum_worker: Option<bool>,
 }
 
 /// Names by object identifier; what is not here is shown as the bare number.

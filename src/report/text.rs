@@ -52,7 +52,7 @@ fn target(out: &mut String, observer: &Observer) {
         line(out, format_args!("  nothing found{rest}"));
     }
     if let TickBody::Postgres(tick) = &tick.body {
-        for (part, reason) in super::unavailable(tick) {
+        for (part, reason) in crate::engine::missing::unavailable(tick) {
             line(out, format_args!("  not available: {part}: {reason}"));
         }
     }

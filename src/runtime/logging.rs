@@ -7,14 +7,14 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::Failure;
 use crate::model::action::Record;
-use crate::terminal;
+use crate::text;
 
 /// Lines that may wait for the disk; more are refused, and told.
 const LINES_MAX: usize = 1000;
@@ -68,18 +68,28 @@ fn write(mut file: &File, line: &[u8], sync: bool) -> io::Result<()> {
     if sync { file.sync_data() } else { Ok(()) }
 }
 
-/// Starts the log and sets the panic hook.
+/// What the last panic said, made safe, and where it is kept.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// What is said about a bug that ended the program.
+pub(super) fn failure() -> Failure {
+    let said = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    Failure { message: format!("this is a bug, please report it: {said}"), code: 101 }
+}
+
+/// Starts the log and sets the panic hook, which prints nothing: a task that fails is survived, and the screen is
+/// still there.
 pub(super) fn start(file: Option<&Path>) -> Result<Journal, Failure> {
-    let main = std::thread::current().id();
+    let kept = file.map_or_else(
+        || "--log FILE keeps what led to it".to_owned(),
+        |path| format!("{} has what led to it", path.display()),
+    );
     std::panic::set_hook(Box::new(move |info| {
-        tracing::error!(panic = %info, "panic");
-        // A task that fails is survived, and its message may quote a server's text: only the end of the program
-        // gives the terminal back and speaks, and what it says is made safe.
-        if std::thread::current().id() == main {
-            terminal::restore();
-            let said = super::one_line(&info.to_string());
-            drop(writeln!(io::stderr(), "dbtriage: this is a bug, please report it: {said}"));
-        }
+        // The message may quote a server's text.
+        let said = text::masked(&info.to_string()).into_owned();
+        tracing::error!(panic = said, "panic");
+        let said = format!("{} ({kept})", super::one_line(&said));
+        *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
     }));
     let Some(path) = file else { return Ok(Journal::default()) };
     let failed =

@@ -1,28 +1,20 @@
-//! The terminal as a surface: what is on it, and only the difference written, in one piece, when there is one.
+//! The terminal as a surface: taken, given back, and shown frames, of which only the difference is written.
 
-use std::io::{self, BufWriter, Stdout, Write as _};
+use std::io::{self, Write as _};
 
-use crossterm::cursor::{Hide, MoveTo};
-use crossterm::queue;
 use crossterm::style::force_color_output;
-use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
-use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::Rect;
 
+use super::painter::Painter;
 use crate::terminal::{self, Guard};
 use crate::text;
 
-/// Room for the largest frame, so that it leaves in one write.
-const FRAME_BYTES: usize = 256 * 1024;
-
-/// The terminal and what is on it.
+/// The terminal and what is to be on it.
 #[derive(Debug)]
 pub(super) struct Screen {
-    backend: CrosstermBackend<BufWriter<Stdout>>,
-    shown: Buffer,
-    /// Whether the terminal holds something else than `shown`.
-    unknown: bool,
+    painter: Painter,
+    area: Rect,
     guard: Option<Guard>,
     kept: Option<Buffer>,
 }
@@ -34,65 +26,59 @@ impl Screen {
         force_color_output(true);
         let (columns, rows) = crossterm::terminal::size()?;
         let guard = Guard::enter()?;
-        Ok(Self {
-            backend: CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout())),
-            shown: Buffer::empty(Rect::new(0, 0, columns, rows)),
-            unknown: true,
-            guard: Some(guard),
-            kept: None,
-        })
+        let area = Rect::new(0, 0, columns, rows);
+        Ok(Self { painter: Painter::start()?, area, guard: Some(guard), kept: None })
     }
 
     /// The size of the terminal.
     pub(super) const fn area(&self) -> Rect {
-        self.shown.area
+        self.area
     }
 
     /// Takes a new size.
     pub(super) fn resize(&mut self, columns: u16, rows: u16) {
-        self.shown = Buffer::empty(Rect::new(0, 0, columns, rows));
-        self.unknown = true;
+        self.area = Rect::new(0, 0, columns, rows);
+        self.forget();
     }
 
     /// The next frame is written whole.
-    pub(super) const fn forget(&mut self) {
-        self.unknown = true;
+    pub(super) fn forget(&self) {
+        self.painter.forget();
     }
 
-    /// Writes what differs from the frame before; nothing at all when nothing does.
-    pub(super) fn show(&mut self, frame: Buffer) -> io::Result<()> {
-        if self.unknown {
-            self.shown = Buffer::empty(frame.area);
-        }
-        let changes = self.shown.diff(&frame);
-        if changes.is_empty() && !self.unknown {
-            return Ok(());
-        }
-        queue!(self.backend, BeginSynchronizedUpdate)?;
-        if self.unknown {
-            queue!(self.backend, Hide, Clear(ClearType::All), MoveTo(0, 0))?;
-        }
-        self.backend.draw(changes.into_iter())?;
-        queue!(self.backend, EndSynchronizedUpdate)?;
-        io::Write::flush(&mut self.backend)?;
-        self.unknown = false;
-        self.shown = frame;
-        Ok(())
+    /// Hands a frame over: what differs from the frame before is written, nothing at all when nothing does.
+    pub(super) fn show(&mut self, frame: Buffer) {
+        self.painter.show(frame);
     }
 
-    /// The frame that is on the screen stays in the scrollback after the end.
-    pub(super) fn keep(&mut self) {
-        self.kept = Some(self.shown.clone());
+    /// Waits until the newest frame is on the screen: true. False when the terminal is gone.
+    pub(super) async fn shown(&mut self) -> bool {
+        self.painter.shown().await
+    }
+
+    /// Copies by the terminal, between two frames, and says so.
+    pub(super) fn copy(&self, text: &str) -> io::Result<&'static str> {
+        let mut bytes = Vec::new();
+        let said = terminal::copy(text, &mut bytes)?;
+        self.painter.write_aside(&bytes);
+        Ok(said)
+    }
+
+    /// This frame stays in the scrollback after the end.
+    pub(super) fn keep(&mut self, frame: Buffer) {
+        self.kept = Some(frame);
     }
 
     /// Gives the terminal back for a while.
     pub(super) fn leave(&mut self) {
+        self.painter.close();
         self.guard = None;
     }
 
     /// Takes it again.
     pub(super) fn come_back(&mut self) -> io::Result<()> {
         self.guard = Some(Guard::enter()?);
+        self.painter = Painter::start()?;
         let (columns, rows) = crossterm::terminal::size()?;
         self.resize(columns, rows);
         Ok(())
@@ -101,8 +87,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        self.guard = None;
-        terminal::restore();
+        self.leave();
         if let Some(frame) = &self.kept {
             let mut out = io::stdout().lock();
             for line in lines(frame) {

@@ -12,7 +12,7 @@ use super::opening::{self, Opened};
 use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
 use crate::cli::SnapshotFormat;
 use crate::config::ReportConfig;
-use crate::engine::{Baseline, Observer};
+use crate::engine::{Baseline, Observer, privacy};
 use crate::model::{Body, Outage, Sample, TargetId};
 use crate::report;
 use crate::sources::Pace;
@@ -67,7 +67,7 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
     for it in opened {
         if let Some(error) = it.failure().filter(|error| error.cure != Cure::Wait) {
             // Nothing will change within the time of a report.
-            observe(&mut observers, outage(&it, error));
+            observe(&mut observers, outage(&it, error), config.redact);
         } else {
             left.insert(it.target().id, ticks);
             startable.push(it);
@@ -82,7 +82,7 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
             if let Some(left) = left.get_mut(&sample.target) {
                 *left = left.saturating_sub(1);
             }
-            observe(&mut observers, sample);
+            observe(&mut observers, sample, config.redact);
         }
     };
     // A target that stays silent is reported as what it is.
@@ -91,7 +91,10 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
     Ok(observers)
 }
 
-fn observe(observers: &mut [Observer], sample: Sample) {
+fn observe(observers: &mut [Observer], mut sample: Sample, redact: bool) {
+    if redact {
+        privacy::mask(&mut sample);
+    }
     if let Some(observer) = observers.get_mut(sample.target.0) {
         observer.observe(sample);
     }

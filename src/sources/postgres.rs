@@ -7,6 +7,7 @@
 mod act;
 mod batch;
 mod control;
+mod detour;
 mod error;
 pub(in crate::sources) mod link;
 mod locks;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use error::{ConnectError, Cure};
+pub use error::{ConnectError, Cure, Retry};
 
 use self::link::{Connection, Servers};
 use self::settings::Settings;

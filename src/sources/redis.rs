@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Pace;
 use super::postgres::link::Backoff;
 use super::postgres::settings::Secret;
-use super::postgres::{ConnectError, Cure};
+use super::postgres::{ConnectError, Cure, Retry};
 use crate::format::seconds_between;
 use crate::model::redis::Sample as RedisSample;
 use crate::model::{Body, Outage, OutageKind, Reason, Sample, Target};
@@ -121,6 +121,7 @@ async fn connect(settings: &Settings) -> Result<MultiplexedConnection, ConnectEr
             reason: Reason::new(format!("{} accepts no connection", settings.name)).with_hint("still trying"),
             cure: Cure::Wait,
             outage: OutageKind::Blocked,
+            retry: Retry::Later,
         })?
         .map_err(|error| explain(&error, settings))?;
     if let Some(Secret(password)) = &settings.password {
@@ -140,7 +141,7 @@ fn explain(error: &RedisError, settings: &Settings) -> ConnectError {
     if error.is_timeout() {
         let reason =
             Reason::new(format!("{name} does not answer: blocked by a slow command, a fork or the network"));
-        return ConnectError { reason, cure: Cure::Wait, outage: OutageKind::Blocked };
+        return ConnectError { reason, cure: Cure::Wait, outage: OutageKind::Blocked, retry: Retry::Later };
     }
     if let Some(code) = error.code() {
         let detail = error.detail().unwrap_or_default();
@@ -156,13 +157,16 @@ fn explain(error: &RedisError, settings: &Settings) -> ConnectError {
             || Reason::new(text.trim_end()),
             |hint| Reason::new(text.trim_end()).with_hint(hint),
         );
-        return ConnectError { reason, cure, outage: OutageKind::Error };
+        // One that loads its data set is ready soon.
+        let retry = if code == "LOADING" { Retry::Soon } else { Retry::Later };
+        return ConnectError { reason, cure, outage: OutageKind::Error, retry };
     }
     let reason = Reason::new(format!("cannot connect to {name}: {error}"));
     ConnectError {
         reason: reason.with_hint("is it running there? check the URL"),
         cure: Cure::None,
         outage: OutageKind::Unreachable,
+        retry: Retry::Soon,
     }
 }
 
@@ -202,13 +206,15 @@ impl Reader {
                     (Body::Redis(Box::new(sample)), None)
                 }
                 Err(error) => {
+                    let retry = error.retry;
                     let failing = self.failing_since.map_or(0.0, |since| seconds_between(since, now()));
                     // A connection that has been silent for long may never speak again: a failover behind a firewall.
                     if error.outage == OutageKind::Unreachable || SILENCE_MAX_SECONDS < failing {
                         connection = None;
                     }
                     // Not even a stalled server is logged in to with every tick.
-                    let pause = connection.is_none().then(|| backoff.next(u64::from(std::process::id())));
+                    let pause =
+                        connection.is_none().then(|| backoff.next(retry, u64::from(std::process::id())));
                     (self.outage(error, pause), pause)
                 }
             };

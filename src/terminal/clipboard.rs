@@ -5,15 +5,15 @@ use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::execute;
+use crossterm::queue;
 
 /// The most that is copied: terminals drop longer sequences.
 const BYTES_MAX: usize = 50_000;
 
-/// Copies by the terminal and says so.
-pub fn copy(text: &str) -> io::Result<&'static str> {
+/// Writes what makes the terminal copy, and says so.
+pub fn copy(text: &str, out: &mut impl io::Write) -> io::Result<&'static str> {
     bounded(text)?;
-    execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
+    queue!(out, CopyToClipboard::to_clipboard_from(text))?;
     Ok("copied by the terminal (OSC 52)")
 }
 

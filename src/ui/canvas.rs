@@ -48,11 +48,17 @@ pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
     theme: &'a Theme,
     glyphs: Glyphs,
+    private: bool,
 }
 
 impl<'a> Canvas<'a> {
-    pub(super) const fn new(buffer: &'a mut Buffer, theme: &'a Theme, glyphs: Glyphs) -> Self {
-        Self { buffer, theme, glyphs }
+    pub(super) const fn new(buffer: &'a mut Buffer, theme: &'a Theme, glyphs: Glyphs, private: bool) -> Self {
+        Self { buffer, theme, glyphs, private }
+    }
+
+    /// Whether statements are shown without their literals.
+    pub(super) const fn is_private(&self) -> bool {
+        self.private
     }
 
     pub(super) const fn glyphs(&self) -> Glyphs {

@@ -92,6 +92,9 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
     if own < OWN_CONNECTIONS && class != Class::Tiny {
         spans.push(Span::new(Role::Warning, format!(" {own} of {OWN_CONNECTIONS} connections")));
     }
+    if app.private {
+        spans.push(Span::new(Role::Notice, " masked "));
+    }
     if app.options.read_only {
         spans.push(Span::new(Role::Warning, " READ ONLY "));
     } else if !matches!(class, Class::Tiny) {

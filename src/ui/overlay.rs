@@ -5,7 +5,7 @@ use strum::IntoEnumIterator as _;
 
 use super::canvas::{Canvas, below, row};
 use super::layout::Layout;
-use crate::app::{App, COMMANDS, Confirm, Detail, Group, Role, Span};
+use crate::app::{App, COMMANDS, Confirm, Detail, Group, Role, Sheet, Span};
 use crate::text;
 
 /// Clears the middle of the screen, draws a frame with a title, and returns the room inside.
@@ -71,6 +71,18 @@ pub(super) fn detail(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, detail
         scrolled(canvas, layout, &[vec![Span::new(Role::Dim, "it has gone")]], 0, "Gone");
         return;
     };
+    fields(canvas, layout, &sheet, detail.offset);
+}
+
+/// What works on this server, and what does not.
+pub(super) fn server(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, offset: usize) {
+    if let Some(sheet) = app.server_sheet() {
+        fields(canvas, layout, &sheet, offset);
+    }
+}
+
+/// A sheet, its values broken at the width.
+fn fields(canvas: &mut Canvas<'_>, layout: &Layout, sheet: &Sheet, offset: usize) {
     let width = usize::from(layout.area.width.saturating_sub(8)).max(20);
     let mut lines: Vec<Vec<Span>> = Vec::new();
     for (name, value) in &sheet.fields {
@@ -87,7 +99,7 @@ pub(super) fn detail(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, detail
             text::lines(&sheet.text).flat_map(|line| broken(&line, width)).map(|line| vec![Span::text(line)]),
         );
     }
-    scrolled(canvas, layout, &lines, detail.offset, &sheet.title);
+    scrolled(canvas, layout, &lines, offset, &sheet.title);
 }
 
 /// Breaks a line at the width.
@@ -129,7 +141,7 @@ fn scrolled(canvas: &mut Canvas<'_>, layout: &Layout, lines: &[Vec<Span>], offse
 
 /// The question before an action.
 pub(super) fn confirm(canvas: &mut Canvas<'_>, layout: &Layout, confirm: &Confirm) {
-    let lines = confirm.lines();
+    let lines = confirm.lines(canvas.is_private());
     let rows = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(4);
     let role = if confirm.is_armed() { Role::Focus } else { Role::Critical };
     let inner = window(canvas, layout, 76, rows, &confirm.title(), role);

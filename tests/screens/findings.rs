@@ -88,8 +88,14 @@ fn an_idle_transaction_is_told_from_its_limit_on() {
 #[test]
 fn a_role_that_sees_no_states_cannot_tell() {
     let mut sample = postgres(0, false);
-    let rights =
-        Rights { user: "nobody".into(), superuser: false, read_all_stats: false, signal_backend: false };
+    let rights = Rights {
+        user: "nobody".into(),
+        superuser: false,
+        read_all_stats: false,
+        signal_backend: false,
+        reserved_connections: None,
+        signal_autovacuum_worker: None,
+    };
     sample.rights = Arc::new(rights);
     let observer = observed(vec![Body::Postgres(Box::new(sample))]);
     assert_eq!(

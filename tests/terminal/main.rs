@@ -31,8 +31,8 @@ const WIDE: (u16, u16) = (200, 50);
 /// The titles of the panes.
 const TITLES: [&str; 5] = ["1 Activity", "2 Locks", "3 Statements", "4 Replication", "5 Cache"];
 
-/// How long a question is deaf after it has opened, with a little more for the program to read the key.
-const DEAF: Duration = Duration::from_millis(260);
+/// Longer than a question is deaf after it has been drawn, by as much as the program may take to learn that it was.
+const DEAF: Duration = Duration::from_millis(400);
 
 /// The servers of all tests that leave them as they are.
 static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(Options::default()).expect("a lab"));

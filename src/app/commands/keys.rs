@@ -11,6 +11,10 @@ use crate::terminal::{Chord, Key};
 
 /// Takes a key: what is open on top gets it first.
 pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
+    // Somebody steps behind the chair: that works whatever is open.
+    if app.options.keymap.command(chord).is_some_and(|command| command.name == "privacy") {
+        return run(app, chord);
+    }
     if app.typing.is_some() {
         return type_key(app, chord);
     }
@@ -20,6 +24,9 @@ pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
         Some(Overlay::Rules(menu)) => return choose_rule(app, menu, chord),
         Some(Overlay::Help(offset)) => {
             return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
+        }
+        Some(Overlay::Server(offset)) => {
+            return scroll_overlay(app, chord, |moved| Overlay::Server(offset.saturating_add_signed(moved)));
         }
         Some(Overlay::Detail(detail)) => {
             if app

@@ -23,6 +23,10 @@ pub(super) fn sort_disabled(app: &App) -> Option<String> {
     }
 }
 
+pub(super) fn no_data(app: &App) -> Option<String> {
+    app.pg().is_none().then(|| "no PostgreSQL server has been read yet".into())
+}
+
 pub(super) fn no_findings(app: &App) -> Option<String> {
     app.findings().is_empty().then(|| "nothing found".into())
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::activity::ActivityRow;
 use super::super::list::RowKey;
-use super::super::table::{Align, Cell, Column, Role, Value, Width};
+use super::super::table::{Align, Cell, Column, Role, Sql, Value, Width};
 use crate::engine::locks::{Forest, Node, NodeKind};
 use crate::engine::{PgTick, was_there};
 use crate::format;
@@ -280,7 +280,7 @@ pub const COLUMNS: &[LockColumn] = &[
         width: Width::Rest,
         align: Align::Left,
         priority: 0,
-        cell: |row| Value::Text(row.query()).into(),
+        cell: |row| Value::Sql(row.query()).into(),
     },
 ];
 
@@ -398,9 +398,10 @@ impl<'a> LockRow<'a> {
     }
 
     /// Its statement; `last:` in front when it is over, and why it is listed where that needs saying.
-    pub fn query(&self) -> String {
+    pub fn query(&self) -> Sql {
         let query = self.activity().map(|row| row.query()).unwrap_or_default();
-        if self.filtered { format!("(outside the filter) {query}") } else { query }
+        let outside = if self.filtered { "(outside the filter) " } else { "" };
+        Sql { before: format!("{outside}{}", query.before), ..query }
     }
 
     pub(super) fn searched(&self) -> String {

@@ -3,6 +3,7 @@
 //! It must not promise more than would happen: queues drain one by one, so the figure named is `frees_now`.
 
 use super::{Forest, Node, NodeKind, RootSituation};
+use crate::format;
 
 /// What is the least that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Node {
                 "a prepared transaction whose name is not known yet".into(),
             );
         };
-        let statement = format!("ROLLBACK PREPARED '{}';", gid.replace('\'', "''"));
+        let statement = format!("ROLLBACK PREPARED {};", format::literal(gid));
         let database = self.database.as_deref().unwrap_or("its database");
         Advice {
             action: AdvisedAction::RollbackPrepared,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{FindingEntry, Unavailable, error, findings, status};
 use crate::engine::locks::{AdvisedAction, Forest, Node, NodeKind};
+use crate::engine::missing::unavailable;
 use crate::engine::replication::{Recovery, SlotLag, Standby};
 use crate::engine::statements::StatementRow;
 use crate::engine::vitals::{PgVitals, Wait};
@@ -11,7 +12,6 @@ use crate::engine::{Observer, PgTick, Tick};
 use crate::format::rfc3339;
 use crate::model::Reading;
 use crate::model::postgres::{Sample, Session, State};
-use crate::report::unavailable;
 
 #[derive(Serialize)]
 pub(super) struct PgTarget {

@@ -151,6 +151,7 @@ fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> 
         max_connections,
         usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
         own_pids: Vec::new(),
+        pooled: false,
     };
     let rights = read::rights(rights)?;
     Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })

@@ -68,7 +68,11 @@ impl Orders {
 /// while the server admits no other, because a kill is then what is needed most.
 pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Orders) {
     let mut backoff = Backoff::default();
+    let mut reason = Reason::new("the server is not reached");
     loop {
+        if refuse_until(&mut orders, servers.reached(), &reason).await {
+            return;
+        }
         // An order that comes meanwhile waits, but not for longer than whoever gave it.
         let finished = match servers.connect_current().await {
             Ok(connection) => {
@@ -78,10 +82,11 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Or
                 control.serve(&servers, &mut orders, FOR_EVER).await
             }
             Err(error) => {
-                let pause = backoff.next(u64::from(std::process::id()).rotate_left(7));
+                let pause = backoff.next(error.retry, u64::from(std::process::id()).rotate_left(7));
+                reason = error.reason;
                 match servers.lent() {
                     Some(line) => Control { line, late: None }.serve(&servers, &mut orders, pause).await,
-                    None => refuse_while(&mut orders, pause, &error.reason).await,
+                    None => refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await,
                 }
             }
         };
@@ -99,11 +104,11 @@ fn refuse(order: Order, reason: &Reason) {
     }
 }
 
-async fn refuse_while(orders: &mut Orders, pause: Duration, reason: &Reason) -> bool {
-    let until = tokio::time::sleep(pause);
+async fn refuse_until(orders: &mut Orders, until: impl Future<Output = ()>, reason: &Reason) -> bool {
     tokio::pin!(until);
     loop {
         tokio::select! {
+            biased;
             () = &mut until => return false,
             order = orders.recv() => match order {
                 Some(order) => refuse(order, reason),

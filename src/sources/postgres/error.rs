@@ -20,6 +20,17 @@ pub struct ConnectError {
     pub cure: Cure,
     /// Whether nothing answered, or the server answered with an error.
     pub outage: OutageKind,
+    /// How soon to try again.
+    pub retry: Retry,
+}
+
+/// How soon to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The attempt cost the server next to nothing: about every second, so that its return is seen at once.
+    Soon,
+    /// It cost a process and a login on a server in need: the pauses grow.
+    Later,
 }
 
 /// What can be done about a failed connection.
@@ -36,7 +47,7 @@ pub enum Cure {
 impl ConnectError {
     /// A failure that waiting does not cure.
     pub(super) const fn hopeless(reason: Reason) -> Self {
-        Self { reason, cure: Cure::None, outage: OutageKind::Unreachable }
+        Self { reason, cure: Cure::None, outage: OutageKind::Unreachable, retry: Retry::Soon }
     }
 
     /// No answer within the limit for connecting.
@@ -45,7 +56,7 @@ impl ConnectError {
         let reason = Reason::new(format!("{endpoint} did not let us in within {limit}s")).with_hint(
             "the network, the server, or a lock on a system catalog that logins need; still trying",
         );
-        Self { reason, cure: Cure::Wait, outage: OutageKind::Blocked }
+        Self { reason, cure: Cure::Wait, outage: OutageKind::Blocked, retry: Retry::Later }
     }
 
     /// Reads what the driver said about an attempt to connect.
@@ -76,6 +87,7 @@ impl ConnectError {
                     reason: Reason::new(text).with_hint(hint),
                     cure: Cure::Password,
                     outage: OutageKind::Error,
+                    retry: Retry::Later,
                 };
             }
             if inner.to_string().contains("server does not support TLS") {
@@ -88,7 +100,7 @@ impl ConnectError {
         }
         let reason = Reason::new(format!("cannot connect to {endpoint}: {}", innermost(error)));
         // A connection that breaks in the middle is what a server does while it starts or is overloaded.
-        Self { reason, cure: Cure::Wait, outage: OutageKind::Unreachable }
+        Self { reason, cure: Cure::Wait, outage: OutageKind::Unreachable, retry: Retry::Later }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
@@ -100,7 +112,12 @@ impl ConnectError {
             io::ErrorKind::PermissionDenied => "this user may not open the socket",
             io::ErrorKind::TimedOut | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
                 let reason = Reason::new(format!("{endpoint} broke off: {error}")).with_hint("still trying");
-                return Self { reason, cure: Cure::Wait, outage: OutageKind::Unreachable };
+                return Self {
+                    reason,
+                    cure: Cure::Wait,
+                    outage: OutageKind::Unreachable,
+                    retry: Retry::Soon,
+                };
             }
             _ if settings.sslmode != SslMode::Disable && error.to_string().contains("handshake") => {
                 "the server closed the TLS handshake"
@@ -131,7 +148,9 @@ impl ConnectError {
             (Cure::None, "see the server's log".into())
         };
         let reason = Reason::new(format!("{endpoint} answered: {}", error.message())).with_hint(hint);
-        Self { reason, cure, outage: OutageKind::Error }
+        let down = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
+        let retry = if down.contains(code) { Retry::Soon } else { Retry::Later };
+        Self { reason, cure, outage: OutageKind::Error, retry }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! It must not know what is asked over it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_postgres::{Client, Config};
 
-use super::error::ConnectError;
+use super::error::{ConnectError, Retry};
 use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
 use super::tls;
 use crate::model::Reason;
@@ -39,6 +39,8 @@ pub(super) struct Connection {
     pub(super) line: Line,
     /// Process id of our backend.
     pub(super) pid: i32,
+    /// Whether our limits on time and locks are in force.
+    is_bounded: bool,
     driver: JoinHandle<()>,
 }
 
@@ -74,7 +76,9 @@ pub(super) struct Servers {
     pub(super) settings: Settings,
     /// Place of the endpoint in use; whoever is connected to another one connects anew.
     current: watch::Sender<usize>,
-    lent: Mutex<Option<Line>>,
+    lent: watch::Sender<Option<Line>>,
+    /// Whether a pooler was met: its server connections are shared, and must not be given settings of ours.
+    pooled: AtomicBool,
     /// Rung when a role is seen for the first time: control must know it before its sessions can be signalled
     /// under a lock on `pg_authid`.
     pub(super) unseen_role: Notify,
@@ -88,7 +92,8 @@ impl Servers {
         Self {
             settings,
             current: watch::Sender::new(0),
-            lent: Mutex::new(None),
+            lent: watch::Sender::new(None),
+            pooled: AtomicBool::new(false),
             unseen_role: Notify::new(),
             somebody_waits: AtomicBool::new(false),
         }
@@ -114,14 +119,34 @@ impl Servers {
         }
     }
 
+    /// Has the other connections opened anew: what was between us and the server may have forgotten them too.
+    pub(super) fn renew(&self) {
+        self.current.send_modify(|_| {});
+    }
+
     /// Lends the sampler's connection to whoever the server does not admit, or takes it back.
     pub(super) fn lend(&self, line: Option<Line>) {
-        *self.lent.lock().unwrap_or_else(PoisonError::into_inner) = line;
+        self.lent.send_replace(line);
     }
 
     /// The sampler's connection, while there is one.
     pub(super) fn lent(&self) -> Option<Line> {
-        self.lent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lent.borrow().clone()
+    }
+
+    /// Waits until the sampler is connected: while the server is away one knocks for all.
+    pub(super) fn reached(&self) -> impl Future<Output = ()> + use<> {
+        let mut lent = self.lent.subscribe();
+        async move {
+            if lent.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether a pooler stands between us and the server.
+    pub(super) fn pooled(&self) -> bool {
+        self.pooled.load(Ordering::Relaxed)
     }
 
     /// The endpoint in use.
@@ -140,7 +165,7 @@ impl Servers {
         };
         for wanted in passes {
             for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
-                match connect(&self.settings, endpoint, *wanted).await {
+                match self.connect(endpoint, *wanted).await {
                     Ok(connection) => {
                         self.current.send_if_modified(|current| std::mem::replace(current, place) != place);
                         return Ok(connection);
@@ -156,35 +181,84 @@ impl Servers {
     pub(super) async fn connect_current(&self) -> Result<Connection, ConnectError> {
         let endpoint =
             self.endpoint().ok_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to")))?;
-        connect(&self.settings, endpoint, TargetSessionAttrs::Any).await
+        self.connect(endpoint, TargetSessionAttrs::Any).await
+    }
+
+    /// Connects with limits of our own in force, unless a pooler does not let them through.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        wanted: TargetSessionAttrs,
+    ) -> Result<Connection, ConnectError> {
+        let settings = &self.settings;
+        let attempt = async {
+            let opened = open(settings, endpoint, !self.pooled()).await;
+            let (connection, in_recovery) = match opened {
+                Err(Refusal::Options) => {
+                    self.pooled.store(true, Ordering::Relaxed);
+                    open(settings, endpoint, false).await
+                }
+                opened => opened,
+            }
+            .map_err(Refusal::into_error)?;
+            if !connection.is_bounded {
+                self.pooled.store(true, Ordering::Relaxed);
+            }
+            suits(endpoint, wanted, in_recovery).map(|()| connection)
+        };
+        timeout(settings.connect_timeout, attempt)
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, settings)))
     }
 }
 
-async fn connect(
-    settings: &Settings,
-    endpoint: &Endpoint,
-    wanted: TargetSessionAttrs,
-) -> Result<Connection, ConnectError> {
-    timeout(settings.connect_timeout, open(settings, endpoint, wanted))
-        .await
-        .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, settings)))
+/// Why a connection could not be opened.
+enum Refusal {
+    /// What stands there does not take settings with the login, as PgBouncer does not.
+    Options,
+    Other(ConnectError),
 }
 
+impl Refusal {
+    fn into_error(self) -> ConnectError {
+        match self {
+            Self::Options => {
+                ConnectError::hopeless(Reason::new("the server takes no options with the login"))
+            }
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<ConnectError> for Refusal {
+    fn from(error: ConnectError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Opens a connection, with our limits or without; and whether the server is in recovery.
 async fn open(
     settings: &Settings,
     endpoint: &Endpoint,
-    wanted: TargetSessionAttrs,
-) -> Result<Connection, ConnectError> {
+    with_limits: bool,
+) -> Result<(Connection, bool), Refusal> {
     let connector = tls::connector(settings).map_err(ConnectError::hopeless)?;
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
     let (client, connection) =
-        driver_config(settings, endpoint).connect(connector).await.map_err(|e| driver_error(&e))?;
+        driver_config(settings, endpoint, with_limits).connect(connector).await.map_err(|error| {
+            if with_limits && is_about_options(&error) {
+                Refusal::Options
+            } else {
+                Refusal::Other(driver_error(&error))
+            }
+        })?;
     let major_num = connection.parameter("server_version").map_or(0, major_num);
     if major_num < 130_000 {
         return Err(ConnectError::hopeless(Reason::new(format!(
             "{endpoint} runs PostgreSQL {}: 13 is the oldest that can be read",
             connection.parameter("server_version").unwrap_or("of an unknown version")
-        ))));
+        )))
+        .into());
     }
     let (end, ended) = watch::channel(false);
     let driver = tokio::spawn(async move {
@@ -196,31 +270,39 @@ async fn open(
         }
     });
     let line = Line { client: Arc::new(client), major_num, ended };
-    let mut opened = Connection { line, pid: 0, driver };
-    opened.line.client.query_typed(&set_up(major_num), &[]).await.map_err(|e| driver_error(&e))?;
-    let row = opened
-        .line
-        .client
-        .query_typed_one("/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery()", &[])
-        .await
-        .map_err(|e| driver_error(&e))?;
-    opened.pid = row.try_get(0).map_err(|e| driver_error(&e))?;
-    let in_recovery: bool = row.try_get(1).map_err(|e| driver_error(&e))?;
+    let mut opened = Connection { line, pid: 0, is_bounded: false, driver };
+    let row = opened.line.client.query_typed_one(HELLO, &[]).await.map_err(|e| driver_error(&e))?;
+    let decode = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    let (pid, in_recovery, is_bounded) = decode().map_err(|e| driver_error(&e))?;
+    opened.pid = pid;
+    opened.is_bounded = is_bounded;
+    if is_bounded && major_num >= 140_000 {
+        // The server's own limit for idle sessions would end ours, which wait for the moment they are needed.
+        let stay = "/* dbtriage:setup */ SELECT set_config('idle_session_timeout', '0', false)";
+        opened.line.client.query_typed(stay, &[]).await.map_err(|e| driver_error(&e))?;
+    }
+    Ok((opened, in_recovery))
+}
+
+/// Whether the server is of the kind that was asked for.
+fn suits(endpoint: &Endpoint, wanted: TargetSessionAttrs, in_recovery: bool) -> Result<(), ConnectError> {
     let (suits, kind) = match wanted {
         TargetSessionAttrs::Any | TargetSessionAttrs::PreferStandby => (true, ""),
         TargetSessionAttrs::Primary => (!in_recovery, "a primary"),
         TargetSessionAttrs::Standby => (in_recovery, "a standby"),
     };
-    if suits {
-        Ok(opened)
-    } else {
-        Err(ConnectError::hopeless(Reason::new(format!(
-            "{endpoint} is not {kind}, as target_session_attrs asks"
-        ))))
-    }
+    let reason = || Reason::new(format!("{endpoint} is not {kind}, as target_session_attrs asks"));
+    if suits { Ok(()) } else { Err(ConnectError::hopeless(reason())) }
 }
 
-fn driver_config(settings: &Settings, endpoint: &Endpoint) -> Config {
+/// PgBouncer refuses them by name: `unsupported startup parameter: options`, from 1.20 on `... in options: ...`.
+fn is_about_options(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        error.message().contains("unsupported startup parameter") && error.message().contains("options")
+    })
+}
+
+fn driver_config(settings: &Settings, endpoint: &Endpoint, with_limits: bool) -> Config {
     use tokio_postgres::config::SslMode as Driver;
     let mut config = Config::new();
     config
@@ -253,31 +335,23 @@ fn driver_config(settings: &Settings, endpoint: &Endpoint) -> Config {
     if let Some(Secret(password)) = settings.password.as_ref().or(endpoint.password.as_ref()) {
         config.password(password);
     }
-    if let Some(options) = &settings.options {
-        config.options(options);
+    let limits = if with_limits { LIMITS } else { "" };
+    let options = [settings.options.as_deref().unwrap_or_default(), limits].join(" ");
+    if !options.trim().is_empty() {
+        config.options(options.trim());
     }
     config
 }
 
-/// Every session of ours is bounded, harmless and not bothered by the server's own limits for idle sessions. One
-/// statement with our mark, so that it can be told from the application's in `pg_stat_statements`.
-fn set_up(major_num: u32) -> String {
-    let settings = [
-        ("statement_timeout", "3s"),
-        ("lock_timeout", "200ms"),
-        ("search_path", "pg_catalog"),
-        ("jit", "off"),
-        ("max_parallel_workers_per_gather", "0"),
-        ("default_transaction_read_only", "on"),
-        ("idle_in_transaction_session_timeout", "10s"),
-    ];
-    let idle = (major_num >= 140_000).then_some(("idle_session_timeout", "0"));
-    let calls = settings
-        .into_iter()
-        .chain(idle)
-        .map(|(name, value)| format!("set_config('{name}', '{value}', false)"));
-    format!("/* dbtriage:setup */ SELECT {}", calls.collect::<Vec<_>>().join(", "))
-}
+/// Every session of ours is bounded and harmless. The limits come with the login and not by SET: through a pooler
+/// a SET would stay on a server connection that the application is given next.
+const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c search_path=pg_catalog -c jit=off \
+    -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on \
+    -c idle_in_transaction_session_timeout=10s";
+
+/// Who we are there, and whether our limits are in force: a pooler may swallow them without a word.
+const HELLO: &str = "/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery(),
+    current_setting('statement_timeout') = '3s' AND current_setting('default_transaction_read_only') = 'on'";
 
 /// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.
 fn major_num(server_version: &str) -> u32 {
@@ -285,21 +359,31 @@ fn major_num(server_version: &str) -> u32 {
     digits.parse::<u32>().map_or(0, |major| major.saturating_mul(10_000))
 }
 
-/// The pauses between attempts: 0.5 s doubled up to 15 s, each with up to a fifth of jitter, so that many
-/// monitors do not knock at the same moment.
+/// The pauses between attempts: a second while an attempt costs the server nothing, else 0.5 s doubled up to 15 s;
+/// each with up to a fifth of jitter, so that many monitors do not knock at the same moment.
 #[derive(Debug, Default)]
 pub(in crate::sources) struct Backoff {
+    attempts: u64,
     failures: u32,
 }
 
 impl Backoff {
     /// The pause before the next attempt.
-    pub(in crate::sources) fn next(&mut self, seed: u64) -> Duration {
-        let ceiling = 15_000_u64;
-        let base = 500_u64.saturating_mul(1 << self.failures.min(5)).min(ceiling);
-        self.failures = self.failures.saturating_add(1);
+    pub(in crate::sources) fn next(&mut self, retry: Retry, seed: u64) -> Duration {
+        let base = match retry {
+            Retry::Soon => {
+                self.failures = 0;
+                1_000
+            }
+            Retry::Later => {
+                let pause = 500_u64.saturating_mul(1 << self.failures.min(5));
+                self.failures = self.failures.saturating_add(1);
+                pause.min(15_000)
+            }
+        };
+        self.attempts = self.attempts.wrapping_add(1);
         // SplitMix64's finaliser spreads a poor seed (process id, clock) well enough for jitter.
-        let mut mixed = seed ^ u64::from(self.failures).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = seed ^ self.attempts.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^= mixed >> 27;
         Duration::from_millis(base - mixed % (base / 5))
@@ -319,12 +403,14 @@ mod tests {
     #[test]
     fn the_pause_grows_to_its_ceiling() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..10).map(|seed| backoff.next(seed).as_millis()).collect();
+        let pauses: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Later, seed).as_millis()).collect();
         assert!((400..=500).contains(&pauses[0]), "{pauses:?}");
         assert!(pauses.iter().all(|pause| *pause <= 15_000), "{pauses:?}");
         assert!(pauses[9] >= 12_000, "{pauses:?}");
         backoff.reset();
-        assert!(backoff.next(3).as_millis() <= 500);
+        assert!(backoff.next(Retry::Later, 3).as_millis() <= 500);
+        let soon: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Soon, seed).as_millis()).collect();
+        assert!(soon.iter().all(|pause| (800..=1000).contains(pause)), "{soon:?}");
     }
 
     #[test]

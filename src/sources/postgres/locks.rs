@@ -14,9 +14,9 @@ use super::error::statement_reason;
 use super::link::{Backoff, FOR_EVER, Line, PING, Servers, every};
 use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
-use crate::model::Reason;
 use crate::model::action::Holdings;
 use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey};
+use crate::model::{Reading, Reason};
 
 /// Names are read again this often, which also keeps the connection awake.
 const NAMES_EVERY: Duration = Duration::from_secs(30);
@@ -68,6 +68,21 @@ pub(super) struct Catalog {
     pub(super) ready: bool,
 }
 
+impl Catalog {
+    /// The lock table of a tick that began at `now`, by the server's clock: fresh if it was read since, stale if it is
+    /// older but of the waits that go on `since`, and otherwise of another story.
+    pub(super) fn lock_table(&self, since: Timestamp, now: Timestamp) -> Reading<Arc<LockTable>> {
+        match (&self.locks, &self.error) {
+            (Some((at, table)), None) if now <= *at => Reading::Fresh(Arc::clone(table)),
+            (Some((at, table)), _) if since <= *at => Reading::Stale(Arc::clone(table), *at),
+            (_, Some(reason)) => Reading::Unavailable(reason.clone()),
+            (_, None) => {
+                Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
+            }
+        }
+    }
+}
+
 /// Serves wants until the last sender is gone, connecting again as often as needed; over the sampler's connection
 /// while the server admits no other.
 pub(super) async fn run(
@@ -78,6 +93,9 @@ pub(super) async fn run(
 ) {
     let mut backoff = Backoff::default();
     loop {
+        if refuse_until(&mut wants, servers.reached(), &catalog).await {
+            return;
+        }
         let finished = match servers.connect_current().await {
             Ok(connection) => {
                 backoff.reset();
@@ -85,7 +103,7 @@ pub(super) async fn run(
                 Reader::over(connection.line.clone(), &catalog).serve(&servers, &mut wants, FOR_EVER).await
             }
             Err(error) => {
-                let pause = backoff.next(u64::from(std::process::id()));
+                let pause = backoff.next(error.retry, u64::from(std::process::id()));
                 if let Some(line) = servers.lent() {
                     Reader::over(line, &catalog).serve(&servers, &mut wants, pause).await
                 } else {
@@ -93,7 +111,7 @@ pub(super) async fn run(
                         it.error = Some(error.reason);
                         it.ready = true;
                     });
-                    refuse_while(&mut wants, pause, &catalog).await
+                    refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await
                 }
             }
         };
@@ -104,17 +122,17 @@ pub(super) async fn run(
     }
 }
 
-/// Waits for `pause`, answering what is asked meanwhile, so that nobody hangs on a lost connection.
+/// Waits for something, answering what is asked meanwhile, so that nobody hangs on a lost connection.
 /// True when nobody can want anything any more.
-async fn refuse_while(
+async fn refuse_until(
     wants: &mut mpsc::Receiver<Want>,
-    pause: Duration,
+    until: impl Future<Output = ()>,
     catalog: &watch::Sender<Catalog>,
 ) -> bool {
-    let until = tokio::time::sleep(pause);
     tokio::pin!(until);
     loop {
         tokio::select! {
+            biased;
             () = &mut until => return false,
             want = wants.recv() => match want {
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
@@ -376,4 +394,23 @@ fn not_installed(database: &str) -> Reason {
     Reason::new(format!("pg_stat_statements is not installed in \"{database}\"")).with_hint(
         "CREATE EXTENSION pg_stat_statements;  (needs shared_preload_libraries = 'pg_stat_statements')",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_table_is_fresh_only_if_it_was_read_since_the_tick_began() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let read = |second| Catalog { locks: Some((at(second), Arc::default())), ..Catalog::default() };
+        let table = |catalog: &Catalog| catalog.lock_table(at(10), at(20));
+        assert_eq!(table(&read(20)), Reading::Fresh(Arc::default()));
+        // Ordered by an earlier tick and answered in this one: it shows the locks of then.
+        assert_eq!(table(&read(17)), Reading::Stale(Arc::default(), at(17)));
+        // From before these waits began.
+        assert!(matches!(table(&read(9)), Reading::Unavailable(_)));
+        let failed = Catalog { error: Some(Reason::new("out of memory")), ..read(15) };
+        assert_eq!(table(&failed), Reading::Stale(Arc::default(), at(15)));
+    }
 }

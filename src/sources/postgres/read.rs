@@ -199,5 +199,7 @@ pub(super) fn rights(row: &Row) -> Result<Rights, Error> {
         superuser: get(row, 1)?,
         read_all_stats: get(row, 2)?,
         signal_backend: get(row, 3)?,
+        reserved_connections: get(row, 4)?,
+        signal_autovacuum_worker: get(row, 5)?,
     })
 }

@@ -15,10 +15,11 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use super::batch::{Batch, Clock, Plan, Probe, StatementsRead, batch};
+use super::detour::Detour;
 use super::error::{innermost, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
-use super::{ConnectError, OwnPids, Pace, Place};
+use super::{ConnectError, OwnPids, Pace, Place, Retry};
 use crate::model::postgres::{
     LockTable, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
 };
@@ -26,6 +27,8 @@ use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
 /// How long a tick waits for the lock table before it goes on with the one before.
 const LOCKS_LIMIT: Duration = Duration::from_millis(250);
+/// An answer that has not come after this long may never come.
+const OVERDUE: Duration = Duration::from_secs(8);
 /// How long the first tick waits for names, so that the first screen has them.
 const NAMES_LIMIT: Duration = Duration::from_millis(200);
 /// Statements whose text is wanted: this many by growth, and as many by total.
@@ -88,6 +91,8 @@ struct Asked {
 enum Lost {
     /// The connection is gone.
     Connection(Reason),
+    /// Another connection was opened while the answer on this one did not come.
+    Replaced(Connection),
     /// Everybody who could want a sample is gone.
     Listener,
 }
@@ -120,7 +125,7 @@ impl Sampler {
                 None => match self.servers.connect_any().await {
                     Ok(open) => open,
                     Err(error) => {
-                        let pause = backoff.next(u64::from(std::process::id()).rotate_left(13));
+                        let pause = backoff.next(error.retry, u64::from(std::process::id()).rotate_left(13));
                         if self.report_failure(error, pause).await.is_err() {
                             return;
                         }
@@ -134,12 +139,19 @@ impl Sampler {
             let lost = self.sample_over(&open, &mut backoff).await;
             self.servers.lend(None);
             self.wires.own_pids.set(Place::Sampler, None);
-            let Lost::Connection(reason) = lost else { return };
+            let reason = match lost {
+                Lost::Connection(reason) => reason,
+                Lost::Replaced(another) => {
+                    connection = Some(another);
+                    continue;
+                }
+                Lost::Listener => return,
+            };
             // A server that lets us in and then drops us is not knocked at without a pause.
             let pause = if self.delivered {
                 Duration::ZERO
             } else {
-                backoff.next(u64::from(std::process::id()).rotate_left(13))
+                backoff.next(Retry::Later, u64::from(std::process::id()).rotate_left(13))
             };
             if self.report(OutageKind::Unreachable, reason, Some(pause)).await.is_err() {
                 return;
@@ -155,6 +167,7 @@ impl Sampler {
         // The first names come from another connection, opened at the same moment.
         drop(timeout(NAMES_LIMIT, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
         let mut late: Option<Asked> = None;
+        let mut detour = Detour::default();
         let mut next = Instant::now();
         loop {
             let mut asked = if let Some(asked) = late.take() {
@@ -169,7 +182,17 @@ impl Sampler {
             };
             // An answer that is overdue is taken as soon as it comes; until then nothing more is sent, and the
             // screen is told with every tick how long that has lasted.
-            let Ok(answer) = timeout_at(asked.until, &mut asked.answer).await else {
+            let answer = tokio::select! {
+                answer = timeout_at(asked.until, &mut asked.answer) => answer,
+                another = detour.opened() => {
+                    self.servers.renew();
+                    return Lost::Replaced(another);
+                }
+            };
+            let Ok(answer) = answer else {
+                if OVERDUE < asked.at.elapsed() {
+                    detour.begin(&self.servers);
+                }
                 asked.until = Instant::now() + self.pace().interval;
                 late = Some(asked);
                 let reason = Reason::new("the server accepts the connection and does not answer");
@@ -178,6 +201,7 @@ impl Sampler {
                 }
                 continue;
             };
+            detour = Detour::default();
             if let Err(lost) = self.take(answer, (asked.at, asked.sent), connection, backoff).await {
                 return lost;
             }
@@ -317,8 +341,9 @@ impl Sampler {
     }
 
     fn server(&self, probed: &Arc<Server>, clock: &Clock) -> Arc<Server> {
-        let own_pids = self.wires.own_pids.all();
+        let (own_pids, pooled) = (self.wires.own_pids.all(), self.servers.pooled());
         if probed.own_pids == own_pids
+            && probed.pooled == pooled
             && probed.in_recovery == clock.in_recovery
             && probed.started_at == clock.started_at
         {
@@ -326,6 +351,7 @@ impl Sampler {
         }
         Arc::new(Server {
             own_pids,
+            pooled,
             in_recovery: clock.in_recovery,
             started_at: clock.started_at,
             ..(**probed).clone()
@@ -365,7 +391,7 @@ impl Sampler {
         let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);
         // In time or not: what is there by then is judged by when it was read.
         drop(timeout(LOCKS_LIMIT, read).await);
-        lock_table(&self.wires.catalog.borrow(), since, now)
+        self.wires.catalog.borrow().lock_table(since, now)
     }
 
     fn keep_statements(
@@ -431,19 +457,6 @@ impl Sampler {
     }
 }
 
-/// The lock table of a tick that began at `now`, by the server's clock: fresh if it was read since, stale if it is
-/// older but of the waits that go on `since`, and otherwise of another story.
-fn lock_table(catalog: &Catalog, since: Timestamp, now: Timestamp) -> Reading<Arc<LockTable>> {
-    match (&catalog.locks, &catalog.error) {
-        (Some((at, table)), None) if now <= *at => Reading::Fresh(Arc::clone(table)),
-        (Some((at, table)), _) if since <= *at => Reading::Stale(Arc::clone(table), *at),
-        (_, Some(reason)) => Reading::Unavailable(reason.clone()),
-        (_, None) => {
-            Reading::Unavailable(Reason::new("lock manager busy: the lock table has not been read yet"))
-        }
-    }
-}
-
 /// The statements that weigh most.
 fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
     let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
@@ -460,23 +473,4 @@ fn is_going_down(error: &Error) -> bool {
 
 fn now() -> Timestamp {
     Timestamp::now()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_table_is_fresh_only_if_it_was_read_since_the_tick_began() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let read = |second| Catalog { locks: Some((at(second), Arc::default())), ..Catalog::default() };
-        let table = |catalog: &Catalog| lock_table(catalog, at(10), at(20));
-        assert_eq!(table(&read(20)), Reading::Fresh(Arc::default()));
-        // Ordered by an earlier tick and answered in this one: it shows the locks of then.
-        assert_eq!(table(&read(17)), Reading::Stale(Arc::default(), at(17)));
-        // From before these waits began.
-        assert!(matches!(table(&read(9)), Reading::Unavailable(_)));
-        let failed = Catalog { error: Some(Reason::new("out of memory")), ..read(15) };
-        assert_eq!(table(&failed), Reading::Stale(Arc::default(), at(15)));
-    }
 }

@@ -18,7 +18,11 @@ pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT
 /// What our role may see and do. Runs for any role.
 pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT current_user::text,
     current_setting('is_superuser') = 'on', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
-    pg_has_role(current_user, 'pg_signal_backend', 'USAGE')";
+    pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
+    CASE WHEN to_regrole('pg_use_reserved_connections') IS NOT NULL
+        THEN pg_has_role(current_user, to_regrole('pg_use_reserved_connections'), 'USAGE') END,
+    CASE WHEN to_regrole('pg_signal_autovacuum_worker') IS NOT NULL
+        THEN pg_has_role(current_user, to_regrole('pg_signal_autovacuum_worker'), 'USAGE') END";
 
 /// The backends; `query_id` since 14. The query travels as bytes: a session of a database in another encoding shows
 /// its bytes to everybody, and any text function raises an error on them, which would darken the whole list.

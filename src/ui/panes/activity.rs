@@ -8,6 +8,7 @@ use crate::app::{
     sessions_of_group,
 };
 use crate::engine::PgTick;
+use crate::engine::missing::grant;
 use crate::ui::canvas::{Canvas, below, row};
 use crate::ui::widgets::table::{self, Row};
 
@@ -85,7 +86,7 @@ fn rights_note(canvas: &mut Canvas<'_>, area: Rect, tick: &PgTick) -> Rect {
     let clients = sessions.iter().filter(|session| session.is_client());
     let (total, seen) = clients
         .fold((0, 0), |(total, seen), session| (total + 1, seen + usize::from(session.state.is_some())));
-    let text = format!("you see {seen} of {total} sessions in full: GRANT pg_monitor TO {};", rights.user);
+    let text = format!("you see {seen} of {total} sessions in full: {}", grant("pg_monitor", &rights.user));
     paragraph(canvas, row(area, 0), &[Span::new(Role::Warning, text)]);
     below(area, 1)
 }

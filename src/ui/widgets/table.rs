@@ -98,7 +98,7 @@ pub(in crate::ui) fn cells<F: Copy>(
     let mut x = line.x + 1;
     for ((column, width), cell) in columns.iter().zip(cells) {
         let place = Rect { x, width: *width, ..line }.intersection(line);
-        aligned(canvas, place, column.align, cell.role, &cell.value.show());
+        aligned(canvas, place, column.align, cell.role, &cell.value.show(canvas.is_private()));
         x += width + 1;
     }
 }

@@ -1,0 +1,120 @@
+//! What the role sees and may do on the server, and the GRANT that would help: asked before it is needed.
+
+use super::App;
+use super::detail::Sheet;
+use super::table::{Role, Span};
+use crate::engine::PgTick;
+use crate::engine::missing::{grant, unavailable};
+use crate::format::{age_at, rfc3339};
+
+/// From here on a role can be let into the reserved slots, and have autovacuum workers signalled.
+const RESERVED_SLOTS_SINCE: u32 = 160_000;
+const AUTOVACUUM_RIGHT_SINCE: u32 = 180_000;
+
+impl App {
+    /// The sheet of the PostgreSQL server that is shown; `None` before its first sample.
+    pub fn server_sheet(&self) -> Option<Sheet> {
+        let observer = self.pg_observer()?;
+        let tick = self.pg()?;
+        let mut fields = identity(tick);
+        fields.extend(capabilities(tick));
+        fields.push(("ours", connections(tick)));
+        for (part, reason) in unavailable(tick) {
+            fields.push(("not read", Span::new(Role::Warning, format!("{part}: {reason}"))));
+        }
+        Some(Sheet {
+            title: format!("Server {}", observer.target.name),
+            fields,
+            heading: "",
+            text: String::new(),
+        })
+    }
+}
+
+fn identity(tick: &PgTick) -> Vec<(&'static str, Span)> {
+    let server = &tick.sample.server;
+    let rights = &tick.sample.rights;
+    let kind = if server.in_recovery { "standby" } else { "primary" };
+    let up = age_at(server.started_at, tick.sample.server_time);
+    let role = if rights.superuser { format!("{} (superuser)", rights.user) } else { rights.user.clone() };
+    vec![
+        ("server", Span::text(format!("PostgreSQL {}, {kind}", server.version))),
+        ("started", Span::text(format!("{}  {up} ago", rfc3339(server.started_at)))),
+        ("role", Span::text(role)),
+    ]
+}
+
+/// A right that is there, or what would give it.
+fn right(name: &'static str, with: &str, without: &str, granted: bool, cure: &str) -> (&'static str, Span) {
+    let value = if granted {
+        Span::text(with.to_owned())
+    } else {
+        Span::new(Role::Warning, format!("{without}: {cure}"))
+    };
+    (name, value)
+}
+
+fn capabilities(tick: &PgTick) -> Vec<(&'static str, Span)> {
+    let (server, rights) = (&tick.sample.server, &tick.sample.rights);
+    let user = rights.user.as_str();
+    let is_super = rights.superuser;
+    let mut all = vec![
+        right(
+            "sees",
+            "every session and statement in full",
+            "only its own sessions in full",
+            is_super || rights.read_all_stats,
+            &grant("pg_monitor", user),
+        ),
+        right(
+            "may signal",
+            if is_super { "every session" } else { "sessions of roles that are no superusers" },
+            "only sessions of its own role, and of roles it is a member of",
+            is_super || rights.signal_backend,
+            &grant("pg_signal_backend", user),
+        ),
+    ];
+    all.push(if server.version_num >= AUTOVACUUM_RIGHT_SINCE {
+        right(
+            "autovacuum",
+            "may end its workers",
+            "may not end its workers",
+            is_super || rights.signal_autovacuum_worker == Some(true),
+            &grant("pg_signal_autovacuum_worker", user),
+        )
+    } else {
+        let may = if is_super { "may end its workers" } else { "only a superuser may end its workers" };
+        ("autovacuum", Span::text(may))
+    });
+    let (usable, most) = (server.usable_connections, server.max_connections);
+    let slots = format!("{usable} of {most} for every role, {} reserved", most.saturating_sub(usable));
+    all.push(if server.version_num >= RESERVED_SLOTS_SINCE {
+        right(
+            "slots",
+            &format!("{slots}, open to this role"),
+            &format!("{slots}, closed to this role"),
+            is_super || rights.reserved_connections == Some(true),
+            &grant("pg_use_reserved_connections", user),
+        )
+    } else {
+        let who = if is_super { "open to this role" } else { "for superusers only" };
+        ("slots", Span::text(format!("{slots}, {who}")))
+    });
+    if let Some(statements) = tick.sample.statements.value() {
+        let version = &statements.extension_version;
+        all.push(("statements", Span::text(format!("pg_stat_statements {version}"))));
+    }
+    all
+}
+
+fn connections(tick: &PgTick) -> Span {
+    let server = &tick.sample.server;
+    if server.pooled {
+        return Span::new(
+            Role::Warning,
+            "through a pooler: our limits on time and locks are not in force; connect to the server itself",
+        );
+    }
+    let pids: Vec<String> = server.own_pids.iter().map(ToString::to_string).collect();
+    Span::text(format!("{} connections: pids {}", pids.len(), pids.join(", ")))
+}

@@ -1,0 +1,179 @@
+//! The thread that writes to the terminal. A terminal may stop reading for as long as it likes (a slow link, a
+//! scrolled-back tmux): then this thread waits, the loop goes on, and of the frames that come meanwhile only the
+//! newest is kept.
+//!
+//! It must not know what is in a frame.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossterm::cursor::{Hide, MoveTo};
+use crossterm::queue;
+use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
+use ratatui::backend::{Backend as _, CrosstermBackend};
+use ratatui::buffer::Buffer;
+use tokio::sync::watch;
+
+use crate::terminal;
+
+/// The name of the thread, by which the panic hook knows it.
+pub(super) const THREAD: &str = "painter";
+/// A write that is begun cannot be called back: so much goes out at a time.
+const WRITE_BYTES: usize = 16 * 1024;
+
+/// What the terminal shows by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The frame of this number, or a newer one.
+    Shown(u64),
+    /// The terminal is gone.
+    Gone,
+}
+
+/// What is to be written next.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// The newest frame and its number.
+    frame: Option<(u64, Buffer)>,
+    /// Whether the terminal holds something else than the frame before.
+    unknown: bool,
+    /// What goes out beside frames: a copy to the clipboard.
+    aside: Vec<u8>,
+    /// Whether a write is under way.
+    is_busy: bool,
+    /// Nothing more is written.
+    is_closed: bool,
+}
+
+type Desk = Arc<(Mutex<Wanted>, Condvar)>;
+
+/// The handle of the thread.
+#[derive(Debug)]
+pub(super) struct Painter {
+    desk: Desk,
+    last: u64,
+    /// The newest frame that was told to be on the screen.
+    told: u64,
+    progress: watch::Receiver<Progress>,
+}
+
+fn lock(desk: &Desk) -> MutexGuard<'_, Wanted> {
+    desk.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Painter {
+    /// Starts the thread on standard output.
+    pub(super) fn start() -> io::Result<Self> {
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let desk = Desk::default();
+        let (sender, progress) = watch::channel(Progress::Shown(0));
+        std::thread::Builder::new().name(THREAD.into()).spawn({
+            let desk = Arc::clone(&desk);
+            move || {
+                // The loop learns of any end, of a panic too: by the sender that goes.
+                if let Err(error) = paint(&out, &desk, &sender) {
+                    tracing::info!("the terminal is gone: {error}");
+                }
+                lock(&desk).is_busy = false;
+                sender.send_replace(Progress::Gone);
+            }
+        })?;
+        Ok(Self { desk, last: 0, told: 0, progress })
+    }
+
+    /// Hands over a frame; one that has not been begun yet is dropped for it.
+    pub(super) fn show(&mut self, frame: Buffer) {
+        self.last += 1;
+        lock(&self.desk).frame = Some((self.last, frame));
+        self.desk.1.notify_all();
+    }
+
+    /// The next frame is written whole.
+    pub(super) fn forget(&self) {
+        lock(&self.desk).unknown = true;
+    }
+
+    /// Writes something that is no frame, between two of them.
+    pub(super) fn write_aside(&self, bytes: &[u8]) {
+        lock(&self.desk).aside.extend_from_slice(bytes);
+        self.desk.1.notify_all();
+    }
+
+    /// Waits until the newest frame is on the screen, which is told once: true. False when the terminal is gone.
+    pub(super) async fn shown(&mut self) -> bool {
+        let awaited = (self.told != self.last).then_some(Progress::Shown(self.last));
+        let is_told = |progress: &Progress| *progress == Progress::Gone || Some(*progress) == awaited;
+        let progress = self.progress.wait_for(is_told).await.map_or(Progress::Gone, |progress| *progress);
+        self.told = self.last;
+        progress != Progress::Gone
+    }
+
+    /// Writes nothing more; what is under way has until the limit of the terminal to end.
+    pub(super) fn close(&self) {
+        let mut wanted = lock(&self.desk);
+        wanted.is_closed = true;
+        self.desk.1.notify_all();
+        let ended = |wanted: MutexGuard<'_, Wanted>| {
+            drop(self.desk.1.wait_timeout_while(wanted, terminal::WRITE_LIMIT, |wanted| wanted.is_busy));
+        };
+        ended(wanted);
+        if lock(&self.desk).is_busy {
+            terminal::discard_output();
+            ended(lock(&self.desk));
+        }
+    }
+}
+
+/// Writes what is wanted until nothing more is.
+fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io::Result<()> {
+    let mut shown = Buffer::default();
+    loop {
+        let (frame, aside, unknown) = {
+            let mut wanted = lock(desk);
+            wanted.is_busy = false;
+            desk.1.notify_all();
+            let idle =
+                |wanted: &mut Wanted| wanted.frame.is_none() && wanted.aside.is_empty() && !wanted.is_closed;
+            let mut wanted = desk.1.wait_while(wanted, idle).unwrap_or_else(PoisonError::into_inner);
+            if wanted.is_closed {
+                return Ok(());
+            }
+            wanted.is_busy = true;
+            let unknown = wanted.frame.is_some() && std::mem::take(&mut wanted.unknown);
+            (wanted.frame.take(), std::mem::take(&mut wanted.aside), unknown)
+        };
+        let mut bytes = aside;
+        if let Some((_, frame)) = &frame {
+            encode(&mut bytes, &shown, frame, unknown)?;
+        }
+        for chunk in bytes.chunks(WRITE_BYTES) {
+            if lock(desk).is_closed {
+                return Ok(());
+            }
+            out.write_all(chunk)?;
+        }
+        if let Some((number, frame)) = frame {
+            shown = frame;
+            progress.send_replace(Progress::Shown(number));
+        }
+    }
+}
+
+/// What turns one frame into the next; nothing at all when they do not differ.
+fn encode(bytes: &mut Vec<u8>, shown: &Buffer, frame: &Buffer, unknown: bool) -> io::Result<()> {
+    let is_new = unknown || shown.area != frame.area;
+    let empty = Buffer::empty(frame.area);
+    let changes = if is_new { empty.diff(frame) } else { shown.diff(frame) };
+    if changes.is_empty() && !is_new {
+        return Ok(());
+    }
+    queue!(bytes, BeginSynchronizedUpdate)?;
+    if is_new {
+        queue!(bytes, Hide, Clear(ClearType::All), MoveTo(0, 0))?;
+    }
+    let mut backend = CrosstermBackend::new(&mut *bytes);
+    backend.draw(changes.into_iter())?;
+    queue!(bytes, EndSynchronizedUpdate)
+}
