@@ -34,8 +34,10 @@ use crate::terminal::{self, Input, Inputs};
 use crate::text;
 use crate::ui::{Glyphs, Theme};
 
-/// Samples that may wait for the loop; a source behind a full channel waits too.
-const SAMPLES_MAX: usize = 16;
+/// Samples that may wait for the loop; a source behind a full channel waits too, so that nothing old piles up.
+const SAMPLES_MAX: usize = 1;
+/// Outcomes and notices that may wait for the loop.
+const MESSAGES_MAX: usize = 64;
 /// Keys that are taken before a frame is drawn, so that type-ahead costs one frame.
 const KEYS_PER_FRAME: usize = 64;
 
@@ -183,7 +185,7 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         limits: config.limits,
         operator: operator(environment),
     };
-    let (message_sender, messages) = mpsc::channel(SAMPLES_MAX);
+    let (message_sender, messages) = mpsc::channel(MESSAGES_MAX);
     let screen =
         Screen::enter().map_err(|error| Failure::usage(format!("cannot use the terminal: {error}")))?;
     let handles = Arc::new(opening::start(opened, &pace, &sample_sender));
@@ -222,7 +224,15 @@ fn operator(environment: &Environment) -> Operator {
 fn observers(opened: &[Opened], baseline: Baseline, thresholds: &crate::engine::Thresholds) -> Vec<Observer> {
     let mut targets: Vec<_> = opened.iter().map(|it| it.target().clone()).collect();
     targets.sort_by_key(|target| target.id);
-    targets.into_iter().map(|target| Observer::new(target, baseline, thresholds.clone())).collect()
+    let mut observers: Vec<_> =
+        targets.into_iter().map(|target| Observer::new(target, baseline, thresholds.clone())).collect();
+    // What is known already stands on the first frame.
+    for sample in opened.iter().filter_map(Opened::outage) {
+        if let Some(observer) = observers.get_mut(sample.target.0) {
+            observer.observe(sample);
+        }
+    }
+    observers
 }
 
 /// One run of the screen.

@@ -73,6 +73,7 @@ impl App {
     ) -> Effect {
         let observer = self.observers.get(target.0);
         let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
+        let role = tick.map(|tick| tick.sample.rights.user.clone()).unwrap_or_default();
         let behind = tick.and_then(|tick| tick.forest.value()).map(|forest| forest.pids_behind(whom.pid));
         let record = Record {
             id: one_of_many.unwrap_or_else(|| self.events.next_id()),
@@ -91,6 +92,7 @@ impl App {
             target,
             action: action.clone(),
             record: record.clone(),
+            role,
             xact_start,
             behind: behind.unwrap_or_default(),
             one_of_many: one_of_many.is_some(),

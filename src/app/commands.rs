@@ -117,7 +117,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["Enter"],
         "show the selected row in full; open a group; go to a finding",
-        always,
+        reasons::nothing_to_open,
         open
     ),
     command!(
@@ -394,6 +394,12 @@ fn open(app: &mut App) -> Vec<Effect> {
     }
     app.overlay = Detail::of_selection(app).map(Overlay::Detail);
     Vec::new()
+}
+
+/// Whether Enter has something to open in the focused pane.
+fn opens(app: &App) -> bool {
+    let is_row = Detail::of_selection(app).is_some();
+    is_row || (app.focus == Pane::Activity && app.activity.group_by.is_some())
 }
 
 fn open_fold(app: &mut App) -> bool {

@@ -9,6 +9,7 @@ use super::activity::ActivityRow;
 use super::table::{Role, Span, Sql};
 use crate::engine::PgTick;
 use crate::engine::locks::{RootSituation, describe, strength};
+use crate::engine::missing::grant;
 use crate::engine::vitals::is_own;
 use crate::format::{age, age_at, counted, seconds_between};
 use crate::model::action::{Action, Holdings};
@@ -93,10 +94,8 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
         return Some(format!("{pid} is a process of the server ({kind}), not a client's session"));
     }
     if session.id.backend_start.is_none() {
-        return Some(format!(
-            "backend_start of {pid} is hidden, so it could not be told from another: GRANT pg_read_all_stats TO {};",
-            tick.sample.rights.user
-        ));
+        let cure = grant("pg_read_all_stats", &tick.sample.rights.user);
+        return Some(format!("{cure} (backend_start of {pid} is hidden: it could not be told from another)"));
     }
     None
 }

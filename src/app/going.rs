@@ -4,7 +4,7 @@
 
 use super::activity::GroupBy;
 use super::list::{ListState, RowKey};
-use super::{App, Pane};
+use super::{App, Overlay, Pane};
 use crate::engine::Severity;
 use crate::engine::findings::Subject;
 use crate::model::{Kind, TargetId};
@@ -49,7 +49,7 @@ impl App {
         }
         self.show_target(Some(target));
         match subject {
-            Subject::Server => {}
+            Subject::Server => self.overlay = Some(Overlay::Server(0)),
             Subject::Activity => {
                 self.focus = Pane::Activity;
                 self.activity.group(Some(GroupBy::Application));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::engine::missing::grant;
 use crate::engine::{PgTick, Severity, Tick};
 use crate::format::{counted, duration_ms};
 use crate::model::TargetId;
@@ -25,6 +26,8 @@ pub(super) struct Watched {
     pub(super) target: TargetId,
     pub(super) action: Action,
     pub(super) record: Record,
+    /// The role that acted, for the right that it may lack.
+    pub(super) role: String,
     /// Start of the transaction that was seen.
     pub(super) xact_start: Option<Timestamp>,
     /// Who waited behind the session when it was acted on.
@@ -136,11 +139,11 @@ impl Watched {
             Ok(ActionReply::Failed(reason)) => (Severity::Critical, format!("{verb} {who} failed: {reason}")),
             Ok(ActionReply::NotPermitted(text)) => {
                 let hint = if text.to_lowercase().contains("superuser") {
-                    "only a superuser may"
+                    "only a superuser may".to_owned()
                 } else {
-                    "GRANT pg_signal_backend TO your role"
+                    grant("pg_signal_backend", &self.role)
                 };
-                (Severity::Critical, format!("{verb} {who} not permitted: {text}; {hint}"))
+                (Severity::Critical, format!("{verb} {who} not permitted: {hint} ({text})"))
             }
             Ok(ActionReply::Withdrawn) => {
                 (Severity::Notice, format!("{verb} {who}: withdrawn, nothing was signalled"))

@@ -12,15 +12,23 @@ const RESERVED_SLOTS_SINCE: u32 = 160_000;
 const AUTOVACUUM_RIGHT_SINCE: u32 = 180_000;
 
 impl App {
-    /// The sheet of the PostgreSQL server that is shown; `None` before its first sample.
+    /// The sheet of the PostgreSQL server that is shown; `None` where none is watched.
     pub fn server_sheet(&self) -> Option<Sheet> {
         let observer = self.pg_observer()?;
-        let tick = self.pg()?;
-        let mut fields = identity(tick);
-        fields.extend(capabilities(tick));
-        fields.push(("ours", connections(tick)));
-        for (part, reason) in unavailable(tick) {
-            fields.push(("not read", Span::new(Role::Warning, format!("{part}: {reason}"))));
+        let mut fields = Vec::new();
+        if let Some(outage) = observer.outage() {
+            let since = age_at(outage.since, self.now);
+            let text = format!("{} for {since}: {}", outage.kind, outage.reason.text);
+            fields.push(("no data", Span::new(Role::Critical, text)));
+            fields.extend(outage.reason.hint.iter().map(|hint| ("what helps", Span::text(hint.to_string()))));
+        }
+        if let Some(tick) = self.pg() {
+            fields.extend(identity(tick));
+            fields.extend(capabilities(tick));
+            fields.push(("ours", connections(tick)));
+            for (part, reason) in unavailable(tick) {
+                fields.push(("not read", Span::new(Role::Warning, format!("{part}: {reason}"))));
+            }
         }
         Some(Sheet {
             title: format!("Server {}", observer.target.name),

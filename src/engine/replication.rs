@@ -284,6 +284,7 @@ mod tests {
                 usable_connections: 97,
                 own_pids: Vec::new(),
                 pooled: false,
+                endpoint: None,
             }),
             rights: Arc::new(Rights {
                 user: "u".into(),

@@ -168,12 +168,12 @@ fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own
     }
 }
 
-/// Our own readings are in there too; they would only distract. Most are known by their mark, the newest by what
-/// our sessions ran.
+/// Our own readings are in there too; they would only distract. Most are known by their mark, which from 18 on is the
+/// one inside (the comment before a statement is left out), the newest by what our sessions ran.
 fn is_ours(row: &StatementRow, own: &Own) -> bool {
     row.query.as_deref().map_or_else(
         || own.contains(&(row.key.userid, row.key.queryid)),
-        |text| text.starts_with("/* dbtriage:"),
+        |text| text.starts_with("/* dbtriage:") || text.starts_with("SELECT /* dbtriage */"),
     )
 }
 

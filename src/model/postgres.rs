@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Reading;
+use super::{Reading, Reason};
 
 /// An object identifier of PostgreSQL.
 pub type Oid = u32;
@@ -73,6 +73,9 @@ pub struct Server {
     /// its server connections, and the clients that are seen are the pooler's.
     #[serde(default)]
     pub pooled: bool,
+    /// Which of several hosts this is, `host:port/database (of n hosts)`; `None` where there is but one.
+    #[serde(default)]
+    pub endpoint: Option<String>,
 }
 
 /// What the role that we are connected as may see and do.
@@ -436,6 +439,9 @@ pub struct Wal {
     pub last_replayed_at: Option<Timestamp>,
     /// Whether replay is paused on a standby.
     pub replay_paused: Option<bool>,
+    /// Why some of these are absent, in the server's words; `None` when none was refused.
+    #[serde(default)]
+    pub refused: Option<Reason>,
 }
 
 /// One row of `pg_stat_get_wal_senders()`.

@@ -37,7 +37,9 @@ fn target(out: &mut String, observer: &Observer) {
     }
     let Some(tick) = observer.tick() else { return };
     match &tick.body {
-        TickBody::Postgres(tick) => postgres(out, name, tick),
+        TickBody::Postgres(tick) => {
+            postgres(out, tick.sample.server.endpoint.as_ref().unwrap_or(name), tick);
+        }
         TickBody::Redis(tick) => redis(out, name, tick),
     }
     for finding in observer.findings() {

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use super::Failure;
 use crate::config::{PgTarget, RedisTarget, Targets};
-use crate::model::{Sample, Target, TargetId};
+use crate::model::{Body, Outage, Sample, Target, TargetId};
 use crate::sources::postgres::settings::Secret;
 use crate::sources::postgres::{self, ConnectError, Cure};
 use crate::sources::{Pace, redis};
@@ -31,6 +31,15 @@ impl Opened {
         match self {
             Self::Postgres(target, ..) | Self::Redis(target, ..) => target,
         }
+    }
+
+    /// Why there are no data, as a sample says it; `None` when it is connected.
+    pub(super) fn outage(&self) -> Option<Sample> {
+        let error = self.failure()?;
+        let at = super::now();
+        let outage = Outage { kind: error.outage, reason: error.reason.clone(), since: at, retry_at: None };
+        let body = Body::Outage(outage);
+        Some(Sample { target: self.target().id, asked_at: at, taken_at: at, body })
     }
 
     /// Why it is not connected.

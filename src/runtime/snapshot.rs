@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::opening::{self, Opened};
+use super::opening;
 use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
 use crate::cli::SnapshotFormat;
 use crate::config::ReportConfig;
 use crate::engine::{Baseline, Observer, privacy};
-use crate::model::{Body, Outage, Sample, TargetId};
+use crate::model::{Sample, TargetId};
 use crate::report;
 use crate::sources::Pace;
 use crate::sources::postgres::Cure;
@@ -65,10 +65,8 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
     let mut left: BTreeMap<TargetId, u32> = BTreeMap::new();
     let mut startable = Vec::new();
     for it in opened {
-        if let Some(error) = it.failure().filter(|error| error.cure != Cure::Wait) {
-            // Nothing will change within the time of a report.
-            observe(&mut observers, outage(&it, error), config.redact);
-        } else {
+        // Of one that waiting does not cure nothing will change within the time of a report.
+        if it.failure().is_none_or(|error| error.cure == Cure::Wait) {
             left.insert(it.target().id, ticks);
             startable.push(it);
         }
@@ -98,9 +96,4 @@ fn observe(observers: &mut [Observer], mut sample: Sample, redact: bool) {
     if let Some(observer) = observers.get_mut(sample.target.0) {
         observer.observe(sample);
     }
-}
-
-fn outage(opened: &Opened, error: &crate::sources::postgres::ConnectError) -> Sample {
-    let outage = Outage { kind: error.outage, reason: error.reason.clone(), since: now(), retry_at: None };
-    Sample { target: opened.target().id, asked_at: now(), taken_at: now(), body: Body::Outage(outage) }
 }

@@ -12,6 +12,8 @@ use crate::format;
 use crate::model::postgres::Server;
 use crate::text;
 
+/// From here on it is said how late samples are.
+const LATE_SECONDS: f64 = 1.5;
 /// How many connections to a server we want: reading, locks, control.
 const OWN_CONNECTIONS: usize = 3;
 
@@ -28,7 +30,8 @@ pub(super) const fn mark(severity: Severity) -> (Role, &'static str) {
 pub(super) fn identity(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     let area = layout.identity;
     let observer = app.pg_observer().or_else(|| app.redis_observer());
-    let name = observer.map_or("no target", |observer| observer.target.name.as_str());
+    let endpoint = app.pg().and_then(|tick| tick.sample.server.endpoint.as_deref());
+    let name = observer.map_or("no target", |observer| endpoint.unwrap_or(&observer.target.name));
     let state = state(app, observer, layout.class);
     let state_width: usize = state.iter().map(|span| text::width(&span.text)).sum();
     let room = area.width.saturating_sub(u16::try_from(state_width).unwrap_or(u16::MAX).saturating_add(1));
@@ -81,15 +84,22 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             let age = format::age_at(tick.taken_at, app.now);
             spans.push(Span::new(Role::Critical, format!("○ no sample for {age} ")));
         }
-        (None, Some(_)) => {
+        (None, Some(tick)) => {
             let interval = format::count(app.options.interval.as_secs_f64());
             spans.push(Span::new(Role::Good, "● "));
-            spans.push(Span::text(format!("live {interval}s ")));
+            spans.push(Span::text(format!("live {interval}s")));
+            // A slow network: what is shown was so when it was asked for.
+            let late = format::seconds_between(tick.asked_at, tick.taken_at);
+            if late >= LATE_SECONDS {
+                spans.push(Span::new(Role::Warning, format!(", {} late", format::age(late))));
+            }
+            spans.push(Span::text(" "));
         }
         (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
     }
     let own = app.pg().map_or(OWN_CONNECTIONS, |tick| tick.sample.server.own_pids.len());
-    if own < OWN_CONNECTIONS && class != Class::Tiny {
+    let pooled = app.pg().is_some_and(|tick| tick.sample.server.pooled);
+    if own < OWN_CONNECTIONS && !pooled && class != Class::Tiny {
         spans.push(Span::new(Role::Warning, format!(" {own} of {OWN_CONNECTIONS} connections")));
     }
     if app.private {

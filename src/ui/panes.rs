@@ -106,7 +106,7 @@ fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
     if let Some(hint) = &reason.hint {
         let used = used + wrapped(canvas, below(area, used), INDENT, Role::Text, hint);
         let copy = app.options.keymap.hint("copy");
-        if hint.contains(';') && !copy.is_empty() {
+        if is_statement(hint) && !copy.is_empty() {
             canvas.spans(
                 row(area, used),
                 &[
@@ -117,6 +117,12 @@ fn reason(canvas: &mut Canvas<'_>, area: Rect, reason: &Reason, app: &App) {
             );
         }
     }
+}
+
+/// Whether a hint is something to run, and not advice that happens to hold a semicolon.
+fn is_statement(hint: &str) -> bool {
+    let first = hint.split(' ').next().unwrap_or_default();
+    hint.contains(';') && first.chars().all(|c| c.is_ascii_uppercase())
 }
 
 /// Columns that a paragraph stands in from the left.

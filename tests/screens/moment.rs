@@ -239,6 +239,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
             usable_connections: 97,
             own_pids: vec![4900, 4901, 4902],
             pooled: false,
+            endpoint: None,
         }),
         rights: Arc::new(Rights {
             user: "oncall".into(),

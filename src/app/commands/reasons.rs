@@ -1,7 +1,8 @@
 //! Why a command does not work now: one function a reason, `None` when it does.
 
 use super::super::{App, Pane, RowKey, confirm};
-use super::{copied, selected_session};
+use super::{copied, opens, selected_session};
+use crate::engine::missing::grant;
 use crate::model::Kind;
 use crate::model::postgres::State;
 
@@ -23,8 +24,18 @@ pub(super) fn sort_disabled(app: &App) -> Option<String> {
     }
 }
 
+/// The statement that would give the role on the shown server a right.
+fn granted(app: &App, right: &str) -> String {
+    let user = app.pg().map_or("", |tick| tick.sample.rights.user.as_str());
+    grant(right, user)
+}
+
+pub(super) fn nothing_to_open(app: &App) -> Option<String> {
+    (app.finding.is_none() && !opens(app)).then(|| "this pane has no row to open".into())
+}
+
 pub(super) fn no_data(app: &App) -> Option<String> {
-    app.pg().is_none().then(|| "no PostgreSQL server has been read yet".into())
+    app.pg_observer().is_none().then(|| "no PostgreSQL server is watched".into())
 }
 
 pub(super) fn no_findings(app: &App) -> Option<String> {
@@ -73,7 +84,7 @@ pub(super) fn cancel_disabled(app: &App) -> Option<String> {
             }
             Some(State::Active) => None,
             Some(state) => Some(format!("{pid} is {}: there is no statement to cancel", state.as_str())),
-            None => Some(format!("the state of {pid} is hidden from this role: GRANT pg_read_all_stats")),
+            None => Some(format!("{} ({pid} is hidden from this role)", granted(app, "pg_read_all_stats"))),
         }
     })
 }

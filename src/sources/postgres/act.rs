@@ -11,7 +11,7 @@ use crate::model::action::{Action, Still};
 use crate::model::postgres::SessionId;
 
 /// What the process `$1` is now; no row once it has gone.
-pub(super) const OBSERVE: &str = "/* dbtriage:observe */ SELECT backend_start, xact_start, query_start, state, \
+pub(super) const OBSERVE: &str = "/* dbtriage:observe */ SELECT /* dbtriage */ backend_start, xact_start, query_start, state, \
      NULL::bool FROM pg_stat_get_activity($1)";
 
 /// An argument of a statement, with its type.
@@ -63,7 +63,7 @@ fn statement(action: &Action) -> String {
     };
     let (condition, _) = condition(action);
     format!(
-        "/* dbtriage:{name} */ SELECT backend_start, xact_start, query_start, state, \
+        "/* dbtriage:{name} */ SELECT /* dbtriage */ backend_start, xact_start, query_start, state, \
          CASE WHEN backend_start = $2 AND {condition} THEN {function}(pid) END FROM pg_stat_get_activity($1)"
     )
 }
@@ -126,7 +126,7 @@ mod tests {
         let still = Still::Application("o'brien $1".into());
         assert_eq!(
             told(&Action::TerminateIf { session, still }),
-            "/* dbtriage:terminate */ SELECT backend_start, xact_start, query_start, state, CASE WHEN backend_start = \
+            "/* dbtriage:terminate */ SELECT /* dbtriage */ backend_start, xact_start, query_start, state, CASE WHEN backend_start = \
              '2026-11-02T16:00:00.000001Z' AND application_name = 'o''brien $1' THEN pg_terminate_backend(pid) END \
              FROM pg_stat_get_activity(4242)"
         );

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
@@ -30,6 +31,10 @@ pub(super) struct Plan {
     pub(super) probe: bool,
     pub(super) databases: Vec<Oid>,
     pub(super) extension: Option<Extension>,
+    /// Whether the positions in the log are asked for one by one.
+    pub(super) wal_apart: bool,
+    /// The role, for the statement that would help.
+    pub(super) user: String,
 }
 
 /// What one tick brought back.
@@ -77,7 +82,7 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         optional(plan.probe.then_some(sql::RIGHTS)),
         client.query_typed(&activity, &[]),
         client.query_typed(sql::DATABASES, &databases),
-        client.query_typed(sql::WAL, &[]),
+        wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
         client.query_typed(sql::SLOTS, &[]),
         client.query_typed(sql::RECEIVER, &[]),
@@ -99,9 +104,9 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
             .transpose()?,
         (..) => None,
     };
-    let statements = plan.extension.zip(counters).map(|(extension, rows)| StatementsRead {
-        extension_version: extension.version,
-        rows: decode(rows, read::statement),
+    let statements = plan.extension.as_ref().zip(counters).map(|(extension, rows)| StatementsRead {
+        extension_version: extension.version.clone(),
+        rows: decode(rows, read::statement, &plan.user),
         info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
     });
     let one = |reading: Reading<Vec<_>>| {
@@ -110,25 +115,45 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
     Ok(Batch {
         clock,
         probe,
-        sessions: decode(sessions, read::session),
-        prepared: decode(prepared, read::prepared),
+        sessions: decode(sessions, read::session, &plan.user),
+        prepared: decode(prepared, read::prepared, &plan.user),
         databases: if plan.databases.is_empty() {
             Reading::Unavailable(Reason::new("the names of the databases have not been read yet"))
         } else {
-            decode(databases, read::database)
+            decode(databases, read::database, &plan.user)
         },
         statements,
-        wal: decode(wal, read::wal).map(|rows| rows.first().cloned().unwrap_or_default()),
-        senders: decode(senders, read::sender),
-        slots: decode(slots, read::slot),
-        receiver: one(decode(receiver, read::receiver)),
+        wal,
+        senders: decode(senders, read::sender, &plan.user),
+        slots: decode(slots, read::slot, &plan.user),
+        receiver: one(decode(receiver, read::receiver, &plan.user)),
     })
 }
 
-fn decode<T>(rows: Result<Vec<Row>, Error>, one: impl Fn(&Row) -> Result<T, Error>) -> Reading<Vec<T>> {
+/// The positions in the log; unavailable only if none of them can be read.
+async fn wal(client: &Client, plan: &Plan) -> Reading<Wal> {
+    let statements = sql::wal(plan.wal_apart);
+    let answers = join_all(statements.iter().map(|statement| client.query_typed_one(statement, &[]))).await;
+    let refused =
+        answers.iter().find_map(|answer| answer.as_ref().err()).map(|e| statement_reason(e, &plan.user));
+    let rows: Vec<Option<Row>> = answers.into_iter().map(Result::ok).collect();
+    match refused {
+        Some(refused) if rows.iter().all(Option::is_none) => Reading::Unavailable(refused),
+        refused => read::wal(&rows).map_or_else(
+            |error| Reading::Unavailable(statement_reason(&error, &plan.user)),
+            |wal| Reading::Fresh(Wal { refused, ..wal }),
+        ),
+    }
+}
+
+fn decode<T>(
+    rows: Result<Vec<Row>, Error>,
+    one: impl Fn(&Row) -> Result<T, Error>,
+    user: &str,
+) -> Reading<Vec<T>> {
     match rows.and_then(|rows| rows.iter().map(one).collect()) {
         Ok(values) => Reading::Fresh(values),
-        Err(error) => Reading::Unavailable(statement_reason(&error)),
+        Err(error) => Reading::Unavailable(statement_reason(&error, user)),
     }
 }
 
@@ -152,6 +177,7 @@ fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> 
         usable_connections: max_connections.saturating_sub(superuser_slots + role_slots + rds_slots),
         own_pids: Vec::new(),
         pooled: false,
+        endpoint: None,
     };
     let rights = read::rights(rights)?;
     Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })

@@ -17,6 +17,7 @@ use super::act::{self, Argument, Guarded};
 use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers, every};
 use super::sql;
 use super::{OwnPids, Place, Withdrawal};
+use crate::format;
 use crate::model::Reason;
 use crate::model::action::{Action, ActionReply, Seen};
 use crate::model::postgres::State;
@@ -196,15 +197,16 @@ impl Control {
             return Err(Reason::new(
                 "backend_start is hidden from this role, so the session cannot be told from another",
             )
-            .with_hint("GRANT pg_read_all_stats TO your role"));
+            .with_hint(format!("GRANT pg_read_all_stats TO {};", format::identifier(&self.line.user))));
         }
+        let user = Arc::clone(&self.line.user);
         let Guarded { sql, arguments } = act::guarded(&action);
         let rows = match self.ask(sql, arguments).await? {
             Ok(rows) => rows,
-            Err(error) => return Ok(refusal(&error)),
+            Err(error) => return Ok(refusal(&error, &self.line.user)),
         };
         let Some(row) = rows.first() else { return Ok(ActionReply::Gone) };
-        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error);
+        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error, &user);
         Ok(match row.try_get::<_, Option<bool>>(4).map_err(decode)? {
             Some(true) => ActionReply::Signalled,
             Some(false) => ActionReply::Gone,
@@ -213,8 +215,9 @@ impl Control {
     }
 
     async fn observe(&mut self, pid: i32) -> Result<Option<Seen>, Reason> {
+        let user = Arc::clone(&self.line.user);
         let rows = self.ask(act::OBSERVE.to_owned(), vec![(Box::new(pid), Type::INT4)]).await?;
-        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error);
+        let decode = |error: tokio_postgres::Error| super::error::statement_reason(&error, &user);
         rows.map_err(decode)?.first().map(|row| seen(row).map_err(decode)).transpose()
     }
 
@@ -259,12 +262,12 @@ fn seen(row: &Row) -> Result<Seen, tokio_postgres::Error> {
     })
 }
 
-fn refusal(error: &tokio_postgres::Error) -> ActionReply {
+fn refusal(error: &tokio_postgres::Error, user: &str) -> ActionReply {
     match error.as_db_error() {
         Some(db) if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
             let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
             ActionReply::NotPermitted(format!("{}{detail}", db.message()).into())
         }
-        _ => ActionReply::Failed(super::error::statement_reason(error)),
+        _ => ActionReply::Failed(super::error::statement_reason(error, user)),
     }
 }

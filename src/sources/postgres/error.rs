@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 
 use super::settings::{Endpoint, Settings, SslMode};
 use super::tls;
+use crate::format;
 use crate::model::{OutageKind, Reason};
 
 /// Why a server could not be connected to.
@@ -155,12 +156,17 @@ impl ConnectError {
 }
 
 /// Why one statement gave no rows, for the pane that it feeds.
-pub(super) fn statement_reason(error: &tokio_postgres::Error) -> Reason {
+pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Reason {
     let Some(db) = error.as_db_error() else { return Reason::new(innermost(error)) };
     let text = db.message().to_owned();
     match db.code() {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-            Reason::new(text).with_hint("GRANT pg_monitor TO your role")
+            let role = format::identifier(user);
+            let hint = match text.strip_prefix("permission denied for schema ") {
+                Some(schema) => format!("GRANT USAGE ON SCHEMA {} TO {role};", format::identifier(schema)),
+                None => format!("GRANT pg_monitor TO {role};"),
+            };
+            Reason::new(text).with_hint(hint)
         }
         code if *code == SqlState::QUERY_CANCELED => {
             Reason::new("the server took too long and the statement was cancelled")

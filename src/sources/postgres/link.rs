@@ -20,7 +20,7 @@ use crate::model::Reason;
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
 
 /// A sign of life: idle connections are what firewalls drop first.
-pub(super) const PING: &str = "/* dbtriage:ping */ SELECT 1";
+pub(super) const PING: &str = "/* dbtriage:ping */ SELECT /* dbtriage */ 1";
 
 /// Longer than any run.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -51,6 +51,8 @@ pub(super) struct Line {
     pub(super) client: Arc<Client>,
     /// `server_version_num` as far as the greeting tells it: 150000 for 15.x.
     pub(super) major_num: u32,
+    /// The role we are connected as, for the statement that would help it.
+    pub(super) user: Arc<str>,
     ended: watch::Receiver<bool>,
 }
 
@@ -152,6 +154,13 @@ impl Servers {
     /// The endpoint in use.
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
         self.settings.endpoints.get(*self.current.borrow())
+    }
+
+    /// Which of several endpoints is in use, as a target is named; `None` where there is but one.
+    pub(super) fn endpoint_of_several(&self) -> Option<String> {
+        let count = self.settings.endpoints.len();
+        let endpoint = self.endpoint().filter(|_| count > 1)?;
+        Some(format!("{endpoint}/{} (of {count} hosts)", self.settings.database))
     }
 
     /// Connects to the first endpoint that is up and of the wanted kind; later connections go to the same.
@@ -269,7 +278,7 @@ async fn open(
             tracing::info!("connection lost: {}", super::error::innermost(&error));
         }
     });
-    let line = Line { client: Arc::new(client), major_num, ended };
+    let line = Line { client: Arc::new(client), major_num, user: settings.user.as_str().into(), ended };
     let mut opened = Connection { line, pid: 0, is_bounded: false, driver };
     let row = opened.line.client.query_typed_one(HELLO, &[]).await.map_err(|e| driver_error(&e))?;
     let decode = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
@@ -278,7 +287,8 @@ async fn open(
     opened.is_bounded = is_bounded;
     if is_bounded && major_num >= 140_000 {
         // The server's own limit for idle sessions would end ours, which wait for the moment they are needed.
-        let stay = "/* dbtriage:setup */ SELECT set_config('idle_session_timeout', '0', false)";
+        let stay =
+            "/* dbtriage:setup */ SELECT /* dbtriage */ set_config('idle_session_timeout', '0', false)";
         opened.line.client.query_typed(stay, &[]).await.map_err(|e| driver_error(&e))?;
     }
     Ok((opened, in_recovery))
@@ -350,7 +360,7 @@ const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c search_pa
     -c idle_in_transaction_session_timeout=10s";
 
 /// Who we are there, and whether our limits are in force: a pooler may swallow them without a word.
-const HELLO: &str = "/* dbtriage:hello */ SELECT pg_backend_pid(), pg_is_in_recovery(),
+const HELLO: &str = "/* dbtriage:hello */ SELECT /* dbtriage */ pg_backend_pid(), pg_is_in_recovery(),
     current_setting('statement_timeout') = '3s' AND current_setting('default_transaction_read_only') = 'on'";
 
 /// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.

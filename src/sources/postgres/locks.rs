@@ -248,7 +248,7 @@ impl<'a> Reader<'a> {
             }
             Err(error) => self.catalog.send_modify(|it| {
                 it.locks_reads += 1;
-                it.error = Some(statement_reason(&error));
+                it.error = Some(statement_reason(&error, &self.line.user));
             }),
         }
     }
@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
             }
         };
         let (rows, blockers) = futures::join!(client.query_typed(&statement, &held), blockers);
-        let reason = |error: tokio_postgres::Error| statement_reason(&error);
+        let reason = |error: tokio_postgres::Error| statement_reason(&error, &self.line.user);
         let locks: Result<Vec<Lock>, _> = rows.map_err(reason)?.iter().map(read::lock).collect();
         let locks = locks.map_err(reason)?;
         let blockers = blockers.transpose().map_err(reason)?;
@@ -382,7 +382,7 @@ impl<'a> Reader<'a> {
     async fn read_advisory_holders(&self) -> Result<Vec<i32>, Reason> {
         let rows = self.line.client.query_typed(sql::ADVISORY_HOLDERS, &[]).await;
         let pids = rows.and_then(|rows| rows.iter().map(|row| read::get(row, 0)).collect());
-        pids.map_err(|error| statement_reason(&error))
+        pids.map_err(|error| statement_reason(&error, &self.line.user))
     }
 }
 

@@ -5,7 +5,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio_postgres::types::{FromSql, PgLsn, Type};
 use tokio_postgres::{Error, Row};
 
@@ -140,13 +139,21 @@ pub(super) fn statement_key(row: &Row) -> Result<Option<StatementKey>, Error> {
     Ok(Some(StatementKey { userid: get(row, 0)?, dbid: get(row, 1)?, toplevel: get(row, 2)?, queryid }))
 }
 
-pub(super) fn wal(row: &Row) -> Result<Wal, Error> {
+/// The positions from one row, or from a row each; a row that is not there was refused.
+pub(super) fn wal(rows: &[Option<Row>]) -> Result<Wal, Error> {
+    let together = rows.len() == 1;
+    let field = |place: usize| {
+        let row = rows.get(if together { 0 } else { place })?.as_ref()?;
+        Some((row, if together { place } else { 0 }))
+    };
+    let position = |place| field(place).map_or(Ok(None), |(row, column)| lsn(row, column));
     Ok(Wal {
-        current_lsn: lsn(row, 0)?,
-        received_lsn: lsn(row, 1)?,
-        replayed_lsn: lsn(row, 2)?,
-        last_replayed_at: get::<Option<Timestamp>>(row, 3)?,
-        replay_paused: get(row, 4)?,
+        current_lsn: position(0)?,
+        received_lsn: position(1)?,
+        replayed_lsn: position(2)?,
+        last_replayed_at: field(3).map_or(Ok(None), |(row, column)| get(row, column))?,
+        replay_paused: field(4).map_or(Ok(None), |(row, column)| get(row, column))?,
+        refused: None,
     })
 }
 

@@ -19,7 +19,7 @@ use super::detour::Detour;
 use super::error::{innermost, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
-use super::{ConnectError, OwnPids, Pace, Place, Retry};
+use super::{OwnPids, Pace, Place, Retry};
 use crate::model::postgres::{
     LockTable, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
 };
@@ -27,6 +27,8 @@ use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
 /// How long a tick waits for the lock table before it goes on with the one before.
 const LOCKS_LIMIT: Duration = Duration::from_millis(250);
+/// What a slow network may add to the limit of a tick.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(3);
 /// An answer that has not come after this long may never come.
 const OVERDUE: Duration = Duration::from_secs(8);
 /// How long the first tick waits for names, so that the first screen has them.
@@ -57,6 +59,8 @@ pub(super) struct Sampler {
     statements: StatementBeat,
     /// The smallest round trip seen: what a reading costs beyond it is the server's work.
     best_round_trip: Duration,
+    /// The last one: a network that has become slow is no server that has stopped.
+    last_round_trip: Duration,
     probe: Option<Probe>,
     /// Roles that have been seen at work.
     roles: BTreeSet<Oid>,
@@ -64,6 +68,8 @@ pub(super) struct Sampler {
     delivered: bool,
     /// Since when somebody has been waiting for a lock: an older lock table is of another story.
     waiting_since: Option<Timestamp>,
+    /// Whether the server refuses some position in the log: then each is asked for by itself.
+    wal_apart: bool,
     /// The count of lock tables read when the last one was ordered.
     locks_ordered: Option<u64>,
 }
@@ -109,8 +115,10 @@ impl Sampler {
             roles: BTreeSet::new(),
             delivered: false,
             waiting_since: None,
+            wal_apart: false,
             locks_ordered: None,
             best_round_trip: Duration::MAX,
+            last_round_trip: Duration::ZERO,
             probe: None,
         }
     }
@@ -126,10 +134,9 @@ impl Sampler {
                     Ok(open) => open,
                     Err(error) => {
                         let pause = backoff.next(error.retry, u64::from(std::process::id()).rotate_left(13));
-                        if self.report_failure(error, pause).await.is_err() {
+                        if self.pause(error.outage, error.reason, pause).await.is_err() {
                             return;
                         }
-                        tokio::time::sleep(pause).await;
                         continue;
                     }
                 },
@@ -153,10 +160,9 @@ impl Sampler {
             } else {
                 backoff.next(Retry::Later, u64::from(std::process::id()).rotate_left(13))
             };
-            if self.report(OutageKind::Unreachable, reason, Some(pause)).await.is_err() {
+            if self.pause(OutageKind::Unreachable, reason, pause).await.is_err() {
                 return;
             }
-            tokio::time::sleep(pause).await;
         }
     }
 
@@ -178,7 +184,7 @@ impl Sampler {
                 next = at + self.pace().interval;
                 let plan = self.plan(connection, at);
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
-                Asked { answer, at, sent: now(), until: at + self.pace().deadline() }
+                Asked { answer, at, sent: now(), until: at + self.patience() }
             };
             // An answer that is overdue is taken as soon as it comes; until then nothing more is sent, and the
             // screen is told with every tick how long that has lasted.
@@ -225,10 +231,18 @@ impl Sampler {
             Ok(Err(error)) if connection.line.client.is_closed() || is_going_down(&error) => {
                 return Err(Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error)))));
             }
-            Ok(Err(error)) => self.report(OutageKind::Error, statement_reason(&error), None).await,
+            Ok(Err(error)) => {
+                self.report(OutageKind::Error, statement_reason(&error, &self.servers.settings.user), None)
+                    .await
+            }
             Err(error) => return Err(Lost::Connection(Reason::new(format!("reading stopped: {error}")))),
         };
         delivered.map_err(|()| Lost::Listener)
+    }
+
+    /// How long an answer may take before it is overdue: the limit of a tick beyond what the last one took.
+    fn patience(&self) -> Duration {
+        self.pace().deadline() + self.last_round_trip.min(ROUND_TRIP_MAX)
     }
 
     fn pace(&self) -> Pace {
@@ -257,11 +271,27 @@ impl Sampler {
             Some(_) | None => None,
         };
         let databases = catalog.names.databases.keys().copied().collect();
-        Plan { major_num: connection.line.major_num, probe: self.probe.is_none(), databases, extension }
+        Plan {
+            major_num: connection.line.major_num,
+            probe: self.probe.is_none(),
+            databases,
+            extension,
+            wal_apart: self.wal_apart,
+            user: self.servers.settings.user.clone(),
+        }
     }
 
-    async fn report_failure(&mut self, error: ConnectError, pause: Duration) -> Result<(), ()> {
-        self.report(error.outage, error.reason, Some(pause)).await
+    /// Waits before the next attempt, and tells every second how long it has lasted.
+    async fn pause(&mut self, kind: OutageKind, reason: Reason, pause: Duration) -> Result<(), ()> {
+        let over = Instant::now() + pause;
+        loop {
+            let left = over.saturating_duration_since(Instant::now());
+            self.report(kind, reason.clone(), Some(left)).await?;
+            tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+            if over <= Instant::now() {
+                return Ok(());
+            }
+        }
     }
 
     async fn report(
@@ -289,18 +319,20 @@ impl Sampler {
     ) -> Result<(), ()> {
         let elapsed = started.elapsed();
         self.best_round_trip = self.best_round_trip.min(elapsed);
+        self.last_round_trip = elapsed;
         self.failing_since = None;
         if let Some(probe) = batch.probe {
             self.probe = Some(probe);
         }
         let Some(probe) = self.probe.clone() else { return Ok(()) };
-        let server = self.server(&probe.server, &batch.clock);
+        let server = self.server(&probe.server, &batch.clock, &batch.sessions);
         if probe.server.started_at != batch.clock.started_at
             || probe.server.in_recovery != batch.clock.in_recovery
         {
             // A restart or a promotion may have changed settings: ask again with the next tick.
             self.probe = None;
         }
+        self.wal_apart |= batch.wal.reason().is_some();
         self.keep_statements(batch.statements, pace, elapsed, &batch.clock);
         let rights = self.wires.catalog.borrow().rights.clone().unwrap_or(probe.rights);
         self.note_roles(&batch.sessions);
@@ -340,10 +372,14 @@ impl Sampler {
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await
     }
 
-    fn server(&self, probed: &Arc<Server>, clock: &Clock) -> Arc<Server> {
-        let (own_pids, pooled) = (self.wires.own_pids.all(), self.servers.pooled());
+    fn server(&self, probed: &Arc<Server>, clock: &Clock, sessions: &Reading<Vec<Session>>) -> Arc<Server> {
+        let pooled = self.servers.pooled();
+        // A pooler gives each statement of ours any of its sessions: ours are those that run one now.
+        let own_pids = if pooled { ours_by_text(sessions) } else { self.wires.own_pids.all() };
+        let endpoint = self.servers.endpoint_of_several();
         if probed.own_pids == own_pids
             && probed.pooled == pooled
+            && probed.endpoint == endpoint
             && probed.in_recovery == clock.in_recovery
             && probed.started_at == clock.started_at
         {
@@ -352,6 +388,7 @@ impl Sampler {
         Arc::new(Server {
             own_pids,
             pooled,
+            endpoint,
             in_recovery: clock.in_recovery,
             started_at: clock.started_at,
             ..(**probed).clone()
@@ -455,6 +492,15 @@ impl Sampler {
             drop(timeout(Duration::from_secs(1), wait).await);
         }
     }
+}
+
+/// The sessions whose statement bears our mark.
+fn ours_by_text(sessions: &Reading<Vec<Session>>) -> Vec<i32> {
+    let sessions = sessions.value().into_iter().flatten();
+    sessions
+        .filter(|session| session.query.starts_with("/* dbtriage:"))
+        .map(|session| session.id.pid)
+        .collect()
 }
 
 /// The statements that weigh most.

@@ -5,18 +5,17 @@
 //! that are enums in a view are plain text here, so that the driver asks nothing back.
 
 /// Server time and state, read with every tick.
-pub(super) const CLOCK: &str =
-    "/* dbtriage:clock */ SELECT clock_timestamp(), pg_is_in_recovery(), pg_postmaster_start_time()";
+pub(super) const CLOCK: &str = "/* dbtriage:clock */ SELECT /* dbtriage */ clock_timestamp(), pg_is_in_recovery(), pg_postmaster_start_time()";
 
 /// What is asked once per connection: settings of the server. Runs for any role.
-pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT
+pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT /* dbtriage */
     current_setting('server_version'), current_setting('server_version_num')::int4,
     current_setting('max_connections')::int4, current_setting('superuser_reserved_connections')::int4,
     coalesce(current_setting('reserved_connections', true), '0')::int4,
     coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4";
 
 /// What our role may see and do. Runs for any role.
-pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT current_user::text,
+pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT /* dbtriage */ current_user::text,
     current_setting('is_superuser') = 'on', pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
     pg_has_role(current_user, 'pg_signal_backend', 'USAGE'),
     CASE WHEN to_regrole('pg_use_reserved_connections') IS NOT NULL
@@ -29,44 +28,56 @@ pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT current_user::text
 pub(super) fn activity(version_num: u32) -> String {
     let query_id = if version_num >= 140_000 { "query_id" } else { "NULL::int8" };
     format!(
-        "/* dbtriage:activity */ SELECT pid, leader_pid, datid, usesysid, application_name, client_addr, client_port, \
+        "/* dbtriage:activity */ SELECT /* dbtriage */ pid, leader_pid, datid, usesysid, application_name, client_addr, client_port, \
          backend_type, state, wait_event_type, wait_event, backend_start, xact_start, query_start, state_change, \
          backend_xid::text, backend_xmin::text, {query_id}, substr(textsend(query), 1, 1024) FROM pg_stat_get_activity(NULL)"
     )
 }
 
 /// Counters of the databases named by `$1`.
-pub(super) const DATABASES: &str = "/* dbtriage:databases */ SELECT d, pg_stat_get_db_numbackends(d)::int8,
+pub(super) const DATABASES: &str =
+    "/* dbtriage:databases */ SELECT /* dbtriage */ d, pg_stat_get_db_numbackends(d)::int8,
     pg_stat_get_db_xact_commit(d), pg_stat_get_db_xact_rollback(d),
     pg_stat_get_db_blocks_fetched(d) - pg_stat_get_db_blocks_hit(d), pg_stat_get_db_blocks_hit(d),
     pg_stat_get_db_temp_bytes(d), pg_stat_get_db_temp_files(d), pg_stat_get_db_deadlocks(d),
     pg_stat_get_db_stat_reset_time(d) FROM unnest($1::oid[]) d";
 
-/// Positions in the log. The CASE keeps a function from being called where it raises an error.
-pub(super) const WAL: &str = "/* dbtriage:wal */ SELECT
-    CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() END,
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END,
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END,
-    CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END,
-    CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END";
+/// Positions in the log, of a primary and of a standby: each where it does not raise an error.
+const WAL_FIELDS: [&str; 5] = [
+    "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END",
+    "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() END",
+    "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() END",
+    "CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() END",
+    "CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() END",
+];
+
+/// The positions, all at once; or one by one, for a service that refuses some of them (Aurora, 0A000).
+pub(super) fn wal(apart: bool) -> Vec<String> {
+    let ask = |fields: &str| format!("/* dbtriage:wal */ SELECT /* dbtriage */ {fields}");
+    if apart {
+        WAL_FIELDS.iter().map(|field| ask(field)).collect()
+    } else {
+        vec![ask(&WAL_FIELDS.join(", "))]
+    }
+}
 
 /// The walsenders.
-pub(super) const SENDERS: &str = "/* dbtriage:walsenders */ SELECT pid, state, sent_lsn, write_lsn, flush_lsn, replay_lsn,
+pub(super) const SENDERS: &str = "/* dbtriage:walsenders */ SELECT /* dbtriage */ pid, state, sent_lsn, write_lsn, flush_lsn, replay_lsn,
     extract(epoch FROM write_lag)::float8, extract(epoch FROM flush_lag)::float8, extract(epoch FROM replay_lag)::float8,
     sync_state FROM pg_stat_get_wal_senders()";
 
 /// The replication slots.
 pub(super) const SLOTS: &str =
-    "/* dbtriage:slots */ SELECT slot_name::text, slot_type, datoid, active, active_pid,
+    "/* dbtriage:slots */ SELECT /* dbtriage */ slot_name::text, slot_type, datoid, active, active_pid,
     restart_lsn, wal_status, safe_wal_size FROM pg_get_replication_slots()";
 
 /// The walreceiver: one row of NULLs where there is none.
-pub(super) const RECEIVER: &str = "/* dbtriage:walreceiver */ SELECT pid, status, sender_host, sender_port,
+pub(super) const RECEIVER: &str =
+    "/* dbtriage:walreceiver */ SELECT /* dbtriage */ pid, status, sender_host, sender_port,
     last_msg_receipt_time, latest_end_lsn FROM pg_stat_get_wal_receiver()";
 
 /// Prepared transactions.
-pub(super) const PREPARED: &str =
-    "/* dbtriage:prepared */ SELECT transaction::text, gid, prepared, ownerid, dbid FROM pg_prepared_xact()";
+pub(super) const PREPARED: &str = "/* dbtriage:prepared */ SELECT /* dbtriage */ transaction::text, gid, prepared, ownerid, dbid FROM pg_prepared_xact()";
 
 /// The lock table, less what can never block: granted fast-path locks (a conflicting request moves them to the
 /// main table first) and predicate locks.
@@ -75,14 +86,13 @@ pub(super) fn locks(version_num: u32) -> String {
 }
 
 /// For whom the processes in `$1` wait that wait for a safe snapshot: such a wait is in no lock table.
-pub(super) const SAFE_SNAPSHOT_WAITS: &str = "/* dbtriage:safesnapshots */ SELECT pid, pg_safe_snapshot_blocking_pids(pid) FROM unnest($1::int4[]) pid";
+pub(super) const SAFE_SNAPSHOT_WAITS: &str = "/* dbtriage:safesnapshots */ SELECT /* dbtriage */ pid, pg_safe_snapshot_blocking_pids(pid) FROM unnest($1::int4[]) pid";
 
 /// Who waits for whom by the server's own word, of the process `$1`.
-pub(super) const BLOCKING_PIDS: &str =
-    "/* dbtriage:blockingpids */ SELECT pg_blocking_pids($1) || pg_safe_snapshot_blocking_pids($1)";
+pub(super) const BLOCKING_PIDS: &str = "/* dbtriage:blockingpids */ SELECT /* dbtriage */ pg_blocking_pids($1) || pg_safe_snapshot_blocking_pids($1)";
 
 /// The processes that hold an advisory lock.
-pub(super) const ADVISORY_HOLDERS: &str = "/* dbtriage:advisory */ SELECT DISTINCT pid FROM pg_lock_status() WHERE locktype = 'advisory' AND granted AND pid IS NOT NULL";
+pub(super) const ADVISORY_HOLDERS: &str = "/* dbtriage:advisory */ SELECT /* dbtriage */ DISTINCT pid FROM pg_lock_status() WHERE locktype = 'advisory' AND granted AND pid IS NOT NULL";
 
 /// Every lock of the process `$1`, fast-path ones too.
 pub(super) fn locks_of_pid(version_num: u32) -> String {
@@ -92,32 +102,34 @@ pub(super) fn locks_of_pid(version_num: u32) -> String {
 fn lock_rows(name: &str, version_num: u32) -> String {
     let waitstart = if version_num >= 140_000 { "waitstart" } else { "NULL::timestamptz" };
     format!(
-        "/* dbtriage:{name} */ SELECT locktype, database, relation, page, tuple, virtualxid, transactionid::text, \
+        "/* dbtriage:{name} */ SELECT /* dbtriage */ locktype, database, relation, page, tuple, virtualxid, transactionid::text, \
          classid, objid, objsubid, virtualtransaction, pid, mode, granted, {waitstart} FROM pg_lock_status()"
     )
 }
 
 /// Names of roles, and which of them are superusers.
 pub(super) const ROLES: &str =
-    "/* dbtriage:roles */ SELECT oid, rolname::text, rolsuper FROM pg_catalog.pg_roles";
+    "/* dbtriage:roles */ SELECT /* dbtriage */ oid, rolname::text, rolsuper FROM pg_catalog.pg_roles";
 
 /// Names of databases.
-pub(super) const DATABASE_NAMES: &str = "/* dbtriage:databasenames */ SELECT oid, datname::text, datname = current_database() FROM pg_catalog.pg_database";
+pub(super) const DATABASE_NAMES: &str = "/* dbtriage:databasenames */ SELECT /* dbtriage */ oid, datname::text, datname = current_database() FROM pg_catalog.pg_database";
 
 /// Names of the relations in `$1`, with their schema unless it is `public`.
-pub(super) const RELATIONS: &str = "/* dbtriage:relations */ SELECT c.oid,
+pub(super) const RELATIONS: &str = "/* dbtriage:relations */ SELECT /* dbtriage */ c.oid,
     CASE WHEN n.nspname IN ('public', 'pg_catalog') THEN c.relname ELSE n.nspname || '.' || c.relname END::text
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
 
 /// Version and schema of the extension in this database.
-pub(super) const EXTENSION: &str = "/* dbtriage:extension */ SELECT extversion, quote_ident(nspname::text)
+pub(super) const EXTENSION: &str =
+    "/* dbtriage:extension */ SELECT /* dbtriage */ extversion, quote_ident(nspname::text)
     FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
     WHERE extname = 'pg_stat_statements'";
 
 /// Loads the name of every role into this session's cache: terminate looks the target's role up, and a session
 /// that never saw that role would hang while `pg_authid` is locked (measured).
 pub(super) const WARM_ROLES: &str =
-    "/* dbtriage:warm */ SELECT count(oid::regrole::text) FROM pg_catalog.pg_roles";
+    "/* dbtriage:warm */ SELECT /* dbtriage */ count(oid::regrole::text), bool_or(pg_has_role(oid, 'USAGE')),
+    pg_has_role('pg_signal_backend', 'USAGE') FROM pg_catalog.pg_roles";
 
 /// Where `pg_stat_statements` lives and which columns it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +154,7 @@ impl Extension {
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
         let since = if self.at_least(11) { "stats_since" } else { "NULL::timestamptz" };
         format!(
-            "/* dbtriage:statements */ SELECT userid, dbid, {toplevel}, queryid, calls, {exec_time}, rows, \
+            "/* dbtriage:statements */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, calls, {exec_time}, rows, \
              shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, {since} \
              FROM {}.pg_stat_statements(false)",
             self.schema
@@ -153,7 +165,7 @@ impl Extension {
     pub(super) fn info(&self) -> Option<String> {
         self.at_least(9).then(|| {
             format!(
-                "/* dbtriage:statementsinfo */ SELECT dealloc, stats_reset FROM {}.pg_stat_statements_info()",
+                "/* dbtriage:statementsinfo */ SELECT /* dbtriage */ dealloc, stats_reset FROM {}.pg_stat_statements_info()",
                 self.schema
             )
         })
@@ -163,7 +175,7 @@ impl Extension {
     pub(super) fn texts(&self) -> String {
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
         format!(
-            "/* dbtriage:texts */ SELECT userid, dbid, {toplevel}, queryid, substr(textsend(query), 1, 4000) \
+            "/* dbtriage:texts */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, substr(textsend(query), 1, 4000) \
              FROM {}.pg_stat_statements(true) WHERE queryid = ANY ($1)",
             self.schema
         )

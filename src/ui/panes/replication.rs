@@ -2,9 +2,10 @@
 
 use ratatui::layout::Rect;
 
-use super::{paragraph, unavailable};
+use super::{paragraph, unavailable, wrapped};
 use crate::app::{Align, App, Cell, Column, Role, Span, Value, Width};
 use crate::engine::PgTick;
+use crate::engine::missing::grant;
 use crate::engine::rates::float;
 use crate::engine::replication::{Recovery, SlotLag, Standby};
 use crate::format;
@@ -97,6 +98,16 @@ const SLOTS: &[Field<SlotLag>] = &[
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, tick: &PgTick) {
     let mut area = area;
+    let refused = tick.sample.wal.value().and_then(|wal| wal.refused.as_ref());
+    for why in [tick.sample.wal.reason(), refused].into_iter().flatten() {
+        area = below(area, wrapped(canvas, area, 2, Role::Warning, &why.to_string()));
+    }
+    let rights = &tick.sample.rights;
+    let has_some = tick.replication.standbys.value().is_some_and(|standbys| !standbys.is_empty());
+    if has_some && !rights.superuser && !rights.read_all_stats {
+        let why = format!("the figures are hidden from this role: {}", grant("pg_monitor", &rights.user));
+        area = below(area, wrapped(canvas, area, 2, Role::Warning, &why));
+    }
     if let Some(own) = &tick.replication.recovery {
         area = below(area, recovery(canvas, area, own, tick));
     }
@@ -112,8 +123,7 @@ fn list<R>(
     none: &str,
 ) -> u16 {
     if let Some(why) = unavailable(reading) {
-        paragraph(canvas, area, &[Span::new(Role::Warning, why.to_string())]);
-        return 1;
+        return wrapped(canvas, area, 2, Role::Warning, &why.to_string());
     }
     let entries = reading.value().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
@@ -148,7 +158,7 @@ fn recovery(canvas: &mut Canvas<'_>, area: Rect, own: &Recovery, tick: &PgTick) 
             )
         }
     };
-    canvas.spans(row(area, 0), &[Span::text("  this standby: "), Span::text(upstream)]);
+    let used = wrapped(canvas, area, 2, Role::Text, &format!("this standby: {upstream}"));
     let lag = own
         .replay_lag_seconds
         .map(format::age)
@@ -166,6 +176,6 @@ fn recovery(canvas: &mut Canvas<'_>, area: Rect, own: &Recovery, tick: &PgTick) 
     if let Some(waiting) = &own.waiting_on {
         spans.push(Span::new(Role::Critical, format!("   replay waits: {waiting}")));
     }
-    canvas.spans(row(area, 1), &spans);
-    2
+    canvas.spans(row(area, used), &spans);
+    used + 1
 }
