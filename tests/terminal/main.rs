@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stdout, reason = "what was measured is part of the result")]
 
+mod faults;
 mod many;
 mod storm;
 

@@ -1,8 +1,11 @@
 //! The real program in a pseudo-terminal: what a person types, what a terminal shows, and every byte in between.
 
-use std::io::{Read as _, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -51,18 +54,31 @@ struct Shown {
 
 type Shared = Arc<(Mutex<Shown>, Condvar)>;
 
+/// What the other end of the terminal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attention {
+    Reads,
+    /// It is there and takes nothing: a hanging connection.
+    Stalled,
+    /// It is gone.
+    Gone,
+}
+
+type Gate = Arc<(Mutex<Attention>, Condvar)>;
+
 /// The program, running in a terminal of its own.
 #[allow(missing_debug_implementations, reason = "nobody prints a terminal")]
 pub struct Tty {
-    pty: Arc<Pty>,
+    pty: Option<Arc<Pty>>,
     /// Kept open, so that the terminal outlives the program and can be looked at.
     slave: Option<OwnedFd>,
     child: Child,
     shared: Shared,
+    gate: Gate,
     reader: Option<JoinHandle<()>>,
     before: Termios,
     spawned_at: Instant,
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// How the program ended, and what it left behind.
@@ -113,12 +129,103 @@ impl Tty {
             Condvar::new(),
         ));
         let pty = Arc::new(pty);
+        let gate: Gate = Arc::new((Mutex::new(Attention::Reads), Condvar::new()));
         let reader = std::thread::spawn({
-            let (pty, shared) = (Arc::clone(&pty), Arc::clone(&shared));
-            move || read(&pty, &shared)
+            let (pty, shared, gate) = (Arc::clone(&pty), Arc::clone(&shared), Arc::clone(&gate));
+            move || read(&pty, &shared, &gate)
         });
         let child = command.spawn(slave).expect("the program");
-        Self { pty, slave: Some(kept), child, shared, reader: Some(reader), before, spawned_at, _home: home }
+        Self {
+            pty: Some(pty),
+            slave: Some(kept),
+            child,
+            shared,
+            gate,
+            reader: Some(reader),
+            before,
+            spawned_at,
+            home,
+        }
+    }
+
+    /// The process id of what was started in the terminal.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// The program's home and working directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Whether the settings of the terminal device are those it was found with.
+    pub fn has_its_first_settings(&self) -> bool {
+        let slave = self.slave.as_ref().expect("the terminal is still open");
+        tcgetattr(slave).expect("the settings of the terminal") == self.before
+    }
+
+    /// From now on nobody takes what the program writes, and there is room for none of it: the first byte waits.
+    pub fn stall(&self) {
+        self.set(Attention::Stalled);
+        let slave = self.slave.as_ref().expect("the terminal is still open");
+        // Opened anew: a handle that shares its flags with the program's would make the program's not wait either.
+        let mut filler = OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open(format!("/proc/self/fd/{}", slave.as_raw_fd()))
+            .expect("another handle of the terminal");
+        // A reader that waits at the moment still takes what comes first; then nobody does.
+        let mut full_since = now();
+        while now() - full_since < Duration::from_millis(100) {
+            // A terminal shows nothing for NUL.
+            match filler.write(&[0; 256]) {
+                Ok(_) => full_since = now(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("the terminal cannot be filled: {error}"),
+            }
+        }
+    }
+
+    /// What the program writes is taken again, from the first byte that waits.
+    pub fn go_on(&self) -> Instant {
+        let at = now();
+        self.set(Attention::Reads);
+        at
+    }
+
+    /// The terminal goes away, as when its window is closed or the connection is lost.
+    pub fn hang_up(&mut self) -> Instant {
+        self.set(Attention::Gone);
+        let slave = self.slave.take().expect("the terminal is still open");
+        // A reader that waits for output is woken by some; when it does not wait, nobody needs this to end.
+        let waker = std::thread::spawn(move || File::from(slave).write_all(b"\0").ok());
+        self.reader.take().expect("a reader").join().expect("the reader");
+        let at = now();
+        // The last handle of the other end.
+        drop(self.pty.take());
+        waker.join().expect("the waker");
+        at
+    }
+
+    /// Waits for the end of the program, and says when it was and with which exit code.
+    pub fn ended_at(&mut self, limit: Duration) -> (Instant, Option<i32>) {
+        let mut status = None;
+        until("the program to end", limit, || {
+            status = self.child.try_wait().expect("the program's state");
+            status.is_some()
+        });
+        (now(), status.and_then(|status| status.code()))
+    }
+
+    fn set(&self, attention: Attention) {
+        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = attention;
+        self.gate.1.notify_all();
+    }
+
+    fn pty(&self) -> &Pty {
+        self.pty.as_ref().expect("the terminal is still there")
     }
 
     /// When the program was started.
@@ -129,20 +236,19 @@ impl Tty {
     /// Types.
     pub fn keys(&self, keys: &str) -> Instant {
         let at = now();
-        (&*self.pty).write_all(keys.as_bytes()).expect("the program reads its keys");
+        self.pty().write_all(keys.as_bytes()).expect("the program reads its keys");
         at
     }
 
     /// Gives the terminal another size.
     pub fn resize(&self, columns: u16, rows: u16) {
         self.lock().parser.set_size(at_least_one(rows), at_least_one(columns));
-        self.pty.resize(Size::new(rows, columns)).expect("a size");
+        self.pty().resize(Size::new(rows, columns)).expect("a size");
     }
 
     /// Sends the program a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, signal).expect("the program takes a signal");
+        kill(Pid::from_raw(self.pid()), signal).expect("the program takes a signal");
     }
 
     /// Waits until the screen is as wanted, and says when its last byte came.
@@ -229,6 +335,7 @@ impl Tty {
             let slave = self.slave.as_ref().expect("the terminal is still open");
             tcgetattr(slave).expect("the settings of the terminal")
         };
+        self.set(Attention::Reads);
         // With the last handle closed the reader gets what is left and comes to its end.
         drop(self.slave.take());
         self.reader.take().expect("a reader").join().expect("the reader");
@@ -253,6 +360,7 @@ impl Drop for Tty {
         // Both do nothing after an end that was waited for.
         drop(self.child.kill());
         drop(self.child.wait());
+        self.set(Attention::Gone);
     }
 }
 
@@ -303,10 +411,17 @@ fn whole_text(parser: &mut Parser) -> String {
     text.join("\n")
 }
 
-fn read(pty: &Pty, shared: &Shared) {
+fn read(pty: &Pty, shared: &Shared, gate: &Gate) {
     let mut buffer = vec![0; 64 * 1024];
     // EIO is how Linux says that nobody has the terminal open any more.
     while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
+        let attention = gate.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = |attention: &mut Attention| *attention == Attention::Stalled;
+        let attention = gate.1.wait_while(attention, stalled).unwrap_or_else(PoisonError::into_inner);
+        if *attention == Attention::Gone {
+            return;
+        }
+        drop(attention);
         let at = now();
         let mut shown = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = buffer.get(..count).unwrap_or_default();
