@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the lab, the demo and the tests need on a Debian machine: a PostgreSQL server, Redis
+# Installs what the lab, the demo and the tests need on a Debian machine: a PostgreSQL server, Redis, tmux
 # and a C linker for cargo. Does nothing when they are there.
 #
 #     sh tests/lab/setup.sh [--all-versions]
@@ -46,6 +46,7 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
 fi
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+command -v tmux >/dev/null 2>&1 || missing="$missing tmux"
 if [ -n "$all_versions" ] && [ -n "$(absent)" ]; then
     command -v npm >/dev/null 2>&1 || missing="$missing npm"
 fi

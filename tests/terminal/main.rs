@@ -12,6 +12,7 @@
 mod faults;
 mod many;
 mod storm;
+mod tmux;
 
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
