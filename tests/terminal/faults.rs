@@ -19,6 +19,12 @@ fn connections(client: &Client) -> Vec<String> {
     client.rows(own).unwrap().into_iter().flatten().flatten().collect()
 }
 
+/// The connections of Redis but the one that asks.
+fn connections_to_redis() -> usize {
+    let clients = LAB.redis().unwrap().command(&["CLIENT", "LIST"]).unwrap();
+    format!("{clients:?}").matches(" fd=").count() - 1
+}
+
 /// Opens the screen as the only dbtriage on the server, with all of its connections.
 fn open_alone(second: &Client, size: (u16, u16), more: &[&str]) -> Tty {
     until("the connections of earlier tests to be gone", PATIENCE, || connections(second).is_empty());
@@ -115,6 +121,7 @@ fn a_signal_ends_the_program_at_any_moment_and_leaves_nothing_behind() {
         for moment in [Moment::Watching, Moment::Asked, Moment::ServerStopped] {
             let when = format!("{signal} while {moment:?}");
             let mut tty = open_alone(&second, WIDE, &["--redis", &LAB.redis().unwrap().url()]);
+            assert_eq!(connections_to_redis(), 1, "{when}");
             if moment != Moment::Watching {
                 select_root(&mut tty, root);
                 ask(&mut tty, root);
@@ -133,6 +140,7 @@ fn a_signal_ends_the_program_at_any_moment_and_leaves_nothing_behind() {
             drop(stopped);
             let since = if moment == Moment::ServerStopped { server_goes_on } else { ended };
             assert_disconnected(&second, since, &when);
+            until("no connection to Redis to be left", END_LIMIT, || connections_to_redis() == 0);
             let left = tty.end();
             assert_restored(&left);
             assert!(!left.text.contains("live"), "{when}: nothing is left of the screen: {}", left.text);
