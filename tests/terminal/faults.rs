@@ -59,8 +59,18 @@ fn processor_time(pid: i32) -> Option<u64> {
 
 /// The memory of a process, in kilobytes.
 fn resident_kilobytes(pid: i32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+/// How often a process has left a processor of itself.
+fn turns_on_a_processor(pid: i32) -> u64 {
+    status(pid, "voluntary_ctxt_switches:")
+}
+
+/// A figure of `/proc/PID/status`.
+fn status(pid: i32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -213,6 +223,53 @@ fn suspended_by_its_key_the_shell_has_the_terminal_and_going_on_brings_the_scree
 fn suspended_by_a_signal_the_shell_has_the_terminal_and_going_on_brings_the_screen_back() {
     let _turn = turn();
     stops_and_goes_on(|_, program| kill(Pid::from_raw(program.0), Signal::SIGTSTP).unwrap());
+}
+
+#[test]
+fn sent_to_the_background_it_leaves_the_terminal_to_the_shell() {
+    let _turn = turn();
+    let script =
+        r#""$1" "$2"; echo "stopped with $?"; read answer; bg; read answer; fg; echo "ended with $?""#;
+    let mut tty = shell("-ic", script, &[]);
+    tty.wait_for_text("● live");
+    let program = Started::by(tty.pid());
+    tty.keys("\x1a");
+    tty.wait_for_text("stopped with 1");
+    let (before, turns) = (tty.written().0, turns_on_a_processor(program.0));
+    tty.keys("\n");
+    until("it to go on, and to be stopped again, for it may not have the terminal", PATIENCE, || {
+        turns_on_a_processor(program.0) > turns && program.is_stopped()
+    });
+    assert_eq!(
+        position(&tty.raw()[before..], b"\x1b"),
+        None,
+        "nothing of a screen is written over the shell's"
+    );
+    assert!(tty.has_its_first_settings(), "the settings of the terminal device");
+    tty.keys("\n");
+    tty.wait_for("the whole screen again", PATIENCE, |screen| {
+        TITLES.iter().all(|title| find(screen, title).is_some()) && rows(screen)[0].contains("● live")
+    });
+    assert_answers(&mut tty);
+    tty.keys("q");
+    tty.wait_for_text("ended with 0");
+    assert_restored(&tty.end());
+}
+
+#[test]
+fn a_shell_that_is_gone_takes_a_suspended_program_with_it() {
+    let _turn = turn();
+    let second = admin();
+    until("the connections of earlier tests to be gone", PATIENCE, || connections(&second).is_empty());
+    let mut tty = shell("-ic", WITH_JOB_CONTROL, &[]);
+    tty.wait_for_text("● live");
+    let program = Started::by(tty.pid());
+    until("three connections", PATIENCE, || connections(&second).len() == 3);
+    tty.keys("\x1a");
+    tty.wait_for_text("stopped with 1");
+    let gone = tty.hang_up();
+    until("the program to end", END_LIMIT, || !runs(program.0));
+    assert_disconnected(&second, gone, "after the end of the shell of a suspended program");
 }
 
 /// What is said where stopping would be for ever.
@@ -530,6 +587,18 @@ fn without_a_terminal_that_can_show_a_screen_one_sentence_says_so() {
         assert!(lines[0].starts_with("dbtriage: ") && lines[0].contains(sentence), "{lines:?}");
         assert!(lines[0].contains("dbtriage snapshot"), "what goes without a screen: {lines:?}");
     }
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_is_taken_for_80x24() {
+    let _turn = turn();
+    // A serial line, or `ssh -tt` from a script.
+    let mut tty = shell("-c", r#"stty rows 0 cols 0; "$1" "$2"; echo "ended with $?""#, &[]);
+    tty.wait_for("a screen of the usual size", Duration::from_secs(5), |screen| {
+        find(screen, "● live").is_some() && starts_with(screen, (0, 78), "Z")
+    });
+    tty.keys("q");
+    tty.wait_for_text("ended with 0");
 }
 
 // === A bug of our own ===
