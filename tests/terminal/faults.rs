@@ -13,6 +13,28 @@ use super::*;
 /// How long the end of the program may take, and then the end of its connections.
 const END_LIMIT: Duration = Duration::from_secs(1);
 
+/// Servers of their own: what waits here for long would stand in the statistics that other tests look at.
+pub(super) static LAB: LazyLock<Lab> =
+    LazyLock::new(|| Lab::start(Options { standby: false, ..Options::default() }).expect("a lab"));
+
+pub(super) fn uri() -> String {
+    LAB.primary().uri("oncall", "shop")
+}
+
+pub(super) fn admin() -> Client {
+    LAB.primary().client("postgres", "shop").expect("a second client")
+}
+
+/// Opens the screen on the primary and waits until it is live.
+fn open(size: (u16, u16), more: &[&str]) -> Tty {
+    let uri = uri();
+    let mut arguments = vec![uri.as_str()];
+    arguments.extend(more);
+    let mut tty = Tty::start(PROGRAM, size, &arguments);
+    tty.wait_for_text("● live");
+    tty
+}
+
 /// What the server knows of our connections.
 fn connections(client: &Client) -> Vec<String> {
     let own = "SELECT pid FROM pg_stat_get_activity(NULL) WHERE application_name = 'dbtriage'";
@@ -499,7 +521,9 @@ fn a_resize_storm_keeps_the_question_and_what_is_typed() {
     let _turn = turn();
     let load = LAB.play(Scenario::LockPileup).unwrap();
     let second = admin();
-    let (mut tty, root) = open_on_root(&load);
+    let root = load.facts.root_pid.unwrap();
+    let mut tty = open(WIDE, &[]);
+    select_root(&mut tty, root);
     let question = format!("Terminate {root} ?");
     let is_open = |screen: &Screen| find(screen, &question).is_some() && find(screen, "[ No ]").is_some();
 

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use super::faults::{LAB, admin, uri};
 use super::*;
 
 /// A tmux server of our own, with the program in its only window; it ends with the test.
