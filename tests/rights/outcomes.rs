@@ -13,8 +13,9 @@ use super::{PATIENCE, SMALL, WIDE, here, is_there, lab, open, quit, superuser};
 /// How long a question is deaf after it has opened, with a little more for the program to read the key.
 const DEAF: Duration = Duration::from_millis(260);
 
-/// A session at work.
+/// A session at work, which ends with the test.
 struct Victim {
+    system: Client,
     client: Client,
     name: String,
     _running: Running,
@@ -24,12 +25,18 @@ impl Victim {
     fn start(server: &Postgres, user: &str, name: String) -> Self {
         let client = server.client_as(user, "shop", &name).unwrap();
         let running = client.spawn("SELECT pg_sleep(600)");
-        Self { client, name, _running: running }
+        Self { system: superuser(server), client, name, _running: running }
     }
 
-    fn is_working(&self, system: &Client) -> bool {
+    fn is_working(&self) -> bool {
         let sql = "SELECT FROM pg_stat_activity WHERE state = 'active' AND pid =";
-        !system.rows(&format!("{sql} {}", self.client.pid())).unwrap().is_empty()
+        !self.system.rows(&format!("{sql} {}", self.client.pid())).unwrap().is_empty()
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.system.execute(&format!("SELECT pg_terminate_backend({})", self.client.pid())).ok();
     }
 }
 
@@ -37,9 +44,7 @@ impl Victim {
 fn select(tty: &mut Tty, victim: &Victim) {
     tty.keys("/");
     tty.wait_for_text("↵ keeps it");
-    // What was typed before goes first.
-    tty.keys(&"\x7f".repeat(20));
-    tty.keys(&format!("{}\r", victim.name));
+    tty.keys(&format!("{} {}\r", victim.name, victim.client.pid()));
     tty.wait_for_no_text("↵ keeps it");
     tty.wait_for("the session to be selected", PATIENCE, |screen| {
         let selected = format!("{}", victim.client.pid());
@@ -72,6 +77,23 @@ fn refused(tty: &mut Tty, key: &str, because: &str) {
     assert!(!tty.contents().contains("[ No ]"), "{key} opens no question:\n{}", tty.contents());
 }
 
+/// What came of the last action, once it is told: as the events have it in full, its lines joined.
+fn newest_outcome(tty: &mut Tty, begins: &str) -> String {
+    tty.wait_for_text(begins);
+    tty.keys("8");
+    tty.wait_for_text("8 Events");
+    // The newest is the first.
+    tty.keys("\x1b[H");
+    tty.keys("\r");
+    tty.wait_for_text("Esc closes");
+    let joined = tty.contents().replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(joined.contains(begins), "{joined}");
+    tty.keys("\x7f");
+    tty.wait_for_no_text("Esc closes");
+    tty.keys("1");
+    joined
+}
+
 /// What a role may do to a session.
 #[derive(Clone, Copy)]
 enum May {
@@ -100,14 +122,14 @@ fn try_both(lab: &Lab, role: &str, victim: &Victim, may: May) {
             }
             May::NotSignal => {
                 act(&mut tty, key, victim);
-                tty.wait_for_text(&format!("{verb} {whom} not permitted: "));
-                tty.wait_for_text("GRANT pg_signal_backend TO ");
+                let outcome = newest_outcome(&mut tty, &format!("{verb} {whom} not permitted: "));
+                assert!(outcome.contains("GRANT pg_signal_backend TO "), "{role}: {outcome}");
             }
             May::OnlySuperusers => {
                 act(&mut tty, key, victim);
-                tty.wait_for_text(&format!("{verb} {whom} not permitted: "));
-                tty.wait_for_text("only a superuser may");
-                assert!(!tty.contents().contains("GRANT pg_signal_backend"), "{}", tty.contents());
+                let outcome = newest_outcome(&mut tty, &format!("{verb} {whom} not permitted: "));
+                assert!(outcome.contains("only a superuser may"), "{role}: {outcome}");
+                assert!(!outcome.contains("GRANT pg_signal_backend"), "{role}: {outcome}");
             }
             May::Act if key == "C" => {
                 act(&mut tty, key, victim);
@@ -119,7 +141,7 @@ fn try_both(lab: &Lab, role: &str, victim: &Victim, may: May) {
             }
         }
         let untouched = !matches!(may, May::Act);
-        assert_eq!(victim.is_working(&system), untouched, "{role} {verb}: {whom}");
+        assert_eq!(victim.is_working(), untouched, "{role} {verb}: {whom}");
     }
     assert_eq!(is_there(&system, pid), !matches!(may, May::Act), "{role}: {whom}");
     quit(tty);
@@ -149,6 +171,28 @@ fn each_role_does_what_it_may_and_is_told_what_it_lacks() {
                 });
             }
         });
+    }
+}
+
+/// From 16 on the server's own words are so long that what helps would stand outside of the screen.
+#[test]
+fn what_helps_after_a_refused_signal_is_read_where_it_is_told() {
+    for major in here(&VERSIONS) {
+        let lab = lab(major);
+        for (owner, helps) in
+            [("shop_owner", "GRANT pg_signal_backend"), ("postgres", "only a superuser may")]
+        {
+            let victim = Victim::start(lab.primary(), owner, "plain".into());
+            for size in [WIDE, SMALL] {
+                let mut tty = open(lab.primary(), "watcher", "shop", size);
+                tty.wait_for_text(" plain ");
+                select(&mut tty, &victim);
+                act(&mut tty, "K", &victim);
+                tty.wait_for_text("not permitted");
+                assert!(tty.contents().contains(helps), "on {major} at {size:?}:\n{}", tty.contents());
+                quit(tty);
+            }
+        }
     }
 }
 
@@ -231,6 +275,6 @@ fn a_right_taken_away_meanwhile_is_no_session_that_has_gone() {
     tty.wait_for_no_text("[ No ]");
     quit(tty);
     system.execute("DROP ROLE leaver").unwrap();
-    assert!(victim.is_working(&system), "nothing was signalled");
+    assert!(victim.is_working(), "nothing was signalled");
     assert!(!shown.contains(&format!("{pid} has gone")), "it is there, and hidden:\n{shown}");
 }

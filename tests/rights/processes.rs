@@ -71,7 +71,7 @@ fn an_autovacuum_worker_in_the_way_is_named_and_not_ended_by_accident() {
             let root = tty.look(|screen| {
                 rows(screen).into_iter().find(|row| row.contains(&format!("▼ {pid}"))).unwrap()
             });
-            let named = root.contains("autovacuum worker");
+            let named = root.contains("autovacuum: VACUUM");
             assert_eq!(named, sees_it, "as {role} on {major}: {root}");
             for (key, verb) in [("C", "cancel"), ("K", "terminate")] {
                 tty.keys(key);
