@@ -230,8 +230,10 @@ fn why_a_hidden_session_cannot_be_ended_is_read_to_its_end_on_a_small_screen() {
     tty.wait_for_text(" plain ");
     select(&mut tty, &victim);
     tty.keys("K");
-    tty.wait_for_text("GRANT pg_read_all_stats TO nobody_special;");
+    tty.wait_for_text(&format!("terminate: backend_start of {}", victim.client.pid()));
+    let shown = tty.contents();
     quit(tty);
+    assert!(shown.contains("GRANT pg_read_all_stats TO nobody_special;"), "{shown}");
 }
 
 #[test]
