@@ -150,27 +150,43 @@ fn an_extension_that_is_not_preloaded_says_so() {
     }
 }
 
+/// A server that counts no statement, until this is dropped.
+struct Untracked(Client);
+
+impl Untracked {
+    fn start(server: &Postgres) -> Self {
+        let untracked = Self(superuser(server));
+        untracked.set("SET pg_stat_statements.track = 'none'", "none");
+        untracked.0.execute("SELECT pg_stat_statements_reset()").unwrap();
+        untracked
+    }
+
+    fn set(&self, change: &str, value: &str) {
+        self.0.execute(&format!("ALTER SYSTEM {change}")).unwrap();
+        self.0.execute("SELECT pg_reload_conf()").unwrap();
+        until("the setting", PATIENCE, || self.0.cell("SHOW pg_stat_statements.track").unwrap() == value);
+    }
+}
+
+impl Drop for Untracked {
+    fn drop(&mut self) {
+        self.set("RESET pg_stat_statements.track", "top");
+    }
+}
+
 #[test]
 fn an_extension_that_tracks_nothing_says_so() {
     for major in here(&VERSIONS) {
         let lab = lab(major);
-        let system = superuser(lab.primary());
-        system.execute("ALTER SYSTEM SET pg_stat_statements.track = 'none'").unwrap();
-        system.execute("SELECT pg_reload_conf()").unwrap();
-        until("the setting", PATIENCE, || system.cell("SHOW pg_stat_statements.track").unwrap() == "none");
-        system.execute("SELECT pg_stat_statements_reset()").unwrap();
+        let untracked = Untracked::start(lab.primary());
         let mut tty = open(lab.primary(), "oncall", "shop", SMALL);
         tty.keys("3");
         tty.wait_for("statements, or a sentence", PATIENCE, |screen| {
             ["time/s", "no statement", "pg_stat_statements"].iter().any(|it| screen.contents().contains(it))
         });
         let shown = tty.contents();
-        let alive = tty.is_running();
         quit(tty);
-        system.execute("ALTER SYSTEM RESET pg_stat_statements.track").unwrap();
-        system.execute("SELECT pg_reload_conf()").unwrap();
-        until("the setting", PATIENCE, || system.cell("SHOW pg_stat_statements.track").unwrap() == "top");
-        assert!(alive, "on {major}");
+        drop(untracked);
         assert!(shown.contains("pg_stat_statements.track"), "why there is none, on {major}:\n{shown}");
     }
 }
