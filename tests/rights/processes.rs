@@ -25,7 +25,8 @@ impl Vacuum {
 
     /// One that must come to its end lest transaction ids run out.
     fn to_prevent_wraparound(lab: &Lab) -> Self {
-        Self::with(lab, "autovacuum_freeze_max_age = 100000", |system| {
+        // Also where autovacuum is off, and there only then.
+        Self::with(lab, "autovacuum_enabled = off, autovacuum_freeze_max_age = 100000", |system| {
             let many = "DO $$ BEGIN FOR i IN 1..100100 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$";
             system.execute(many).unwrap();
         })
@@ -34,9 +35,11 @@ impl Vacuum {
     /// A worker on a table with these parameters, to which something is done that calls it.
     fn with(lab: &Lab, parameters: &str, call: impl FnOnce(&Client)) -> Self {
         let system = superuser(lab.primary());
-        // Every page costs more than the limit, so that the worker sleeps after each.
+        // Nothing but what is done to it below calls a worker. Every page costs more than the limit, so that it
+        // sleeps after each.
         let table = format!(
             "DROP TABLE IF EXISTS litter; CREATE TABLE litter (n int, filler text) WITH ({parameters}, \
+             autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000, \
              autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
         );
         system.execute(&table).unwrap();
