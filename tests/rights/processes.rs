@@ -35,8 +35,8 @@ impl Vacuum {
     /// A worker on a table with these parameters, to which something is done that calls it.
     fn with(lab: &Lab, parameters: &str, call: impl FnOnce(&Client)) -> Self {
         let system = superuser(lab.primary());
-        // Nothing but what is done to it below calls a worker. Every page costs more than the limit, so that it
-        // sleeps after each.
+        // Nothing but what is done to it below calls a worker. Every page costs more than the limit, so that
+        // it sleeps after each.
         let table = format!(
             "DROP TABLE IF EXISTS litter; CREATE TABLE litter (n int, filler text) WITH ({parameters}, \
              autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_threshold = 1000000000, \
