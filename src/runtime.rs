@@ -38,6 +38,8 @@ use crate::ui::{Glyphs, Theme};
 const SAMPLES_MAX: usize = 1;
 /// Outcomes and notices that may wait for the loop.
 const MESSAGES_MAX: usize = 64;
+/// A login that takes longer is told of, so that nobody looks at an empty terminal.
+const SILENT: Duration = Duration::from_millis(700);
 /// Keys that are taken before a frame is drawn, so that type-ahead costs one frame.
 const KEYS_PER_FRAME: usize = 64;
 
@@ -94,10 +96,9 @@ pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCod
             "the screen needs a terminal; dbtriage snapshot prints a report without one".into(),
         ));
     }
-    if terminal == "dumb" {
-        return Err(Failure::usage(
-            "TERM=dumb cannot show a screen; dbtriage snapshot prints a report".into(),
-        ));
+    if terminal.is_empty() || terminal == "dumb" {
+        let why = if terminal.is_empty() { "TERM is not set" } else { "TERM=dumb cannot show a screen" };
+        return Err(Failure::usage(format!("{why}; dbtriage snapshot prints a report without one")));
     }
     for warning in &config.targets.warnings {
         logging::warn(warning);
@@ -169,9 +170,16 @@ impl Signals {
 async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) -> Result<ExitCode, Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
+    let names = config.targets.names();
+    let slow = async {
+        tokio::time::sleep(SILENT).await;
+        logging::say(&format!("connecting to {names} ..."));
+        std::future::pending::<()>().await;
+    };
     let opened = tokio::select! {
         code = signals.end() => return Ok(ExitCode::from(code)),
         opened = opening::open(config.targets, config.wait) => opened?,
+        () = slow => return Ok(ExitCode::FAILURE),
     };
     let (sample_sender, samples) = mpsc::channel(SAMPLES_MAX);
     let (pace_sender, pace) = watch::channel(Pace::screen(config.interval));
@@ -278,7 +286,7 @@ impl Session {
                 biased;
                 asked = signals.next() => match asked {
                     Asked::End(code) => return code,
-                    Asked::Resize => match crossterm::terminal::size() {
+                    Asked::Resize => match terminal::size() {
                         Ok((columns, rows)) => self.take(Msg::Input(Input::Resize(columns, rows))),
                         Err(_) => return 129,
                     },
@@ -413,9 +421,8 @@ impl Session {
     }
 
     fn suspend(&mut self) {
-        use nix::unistd::{Pid, getpid, getsid};
-        // A session leader (ssh -t host dbtriage) has no shell that could wake it again.
-        if getsid(None) == Ok(getpid()) {
+        use nix::unistd::Pid;
+        if !terminal::has_shell() {
             self.take(Msg::Notice(Severity::Notice, "there is no shell to return to; q quits".into()));
             return;
         }

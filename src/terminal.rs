@@ -6,10 +6,18 @@ mod chord;
 mod clipboard;
 mod guard;
 mod input;
+mod job;
 mod password;
 
 pub use chord::{Chord, Key};
 pub use clipboard::{copy, copy_to_tmux};
 pub use guard::{Guard, WRITE_LIMIT, discard_output, restore};
 pub use input::{Input, Inputs};
+pub use job::has_shell;
 pub use password::ask as ask_password;
+
+/// Columns and rows of the terminal; 80x24 where it does not know, as on a serial line. Errors when it is gone.
+pub fn size() -> std::io::Result<(u16, u16)> {
+    let (columns, rows) = crossterm::terminal::size()?;
+    Ok(if columns == 0 || rows == 0 { (80, 24) } else { (columns, rows) })
+}

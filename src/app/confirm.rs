@@ -68,6 +68,8 @@ pub enum Change {
     Moved,
     /// It has gone.
     Gone,
+    /// A process of this number is there, and which session it is this role may not see any more.
+    Hidden,
     /// Nothing is known of it at the moment.
     Unknown,
 }
@@ -98,6 +100,12 @@ pub(super) fn refusal(session: &Session, tick: &PgTick) -> Option<String> {
         return Some(format!("{cure} (backend_start of {pid} is hidden: it could not be told from another)"));
     }
     None
+}
+
+/// Whether a process is there without the time at which its session began.
+fn is_hidden(tick: &PgTick, pid: i32) -> bool {
+    let sessions = tick.sample.sessions.value().into_iter().flatten();
+    sessions.filter(|session| session.id.pid == pid).any(|session| session.id.backend_start.is_none())
 }
 
 /// The one who has waited longest for a process directly, as far as the lock forest shows.
@@ -151,7 +159,11 @@ impl Confirm {
             return;
         }
         let now = super::activity::find(tick, self.session.id);
-        let change = now.map_or(Change::Gone, |now| self.compare(now));
+        let change = match now {
+            Some(now) => self.compare(now),
+            None if is_hidden(tick, self.session.id.pid) => Change::Hidden,
+            None => Change::Gone,
+        };
         if let (Change::Same | Change::Statement, Some(now)) = (change, now) {
             self.seen = now.clone();
         }
@@ -269,6 +281,7 @@ impl Confirm {
             }
             Change::Moved => format!("{pid} has changed: look again"),
             Change::Gone => format!("{pid} has gone"),
+            Change::Hidden => format!("{pid} is hidden from this role now"),
             Change::Unknown => format!("{pid}: no data at the moment"),
         }
     }
@@ -337,6 +350,7 @@ impl Confirm {
             Change::Moved if self.cancel => "The statement that you saw is over.",
             Change::Moved => "The transaction that you saw is over; it is in another one or in none.",
             Change::Gone => "The session has ended by itself.",
+            Change::Hidden => "A right was taken away: GRANT pg_read_all_stats TO this role.",
             Change::Unknown => "The server gives no data: what is shown may be gone.",
         };
         vec![vec![Span::new(Role::Warning, text)]]

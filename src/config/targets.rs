@@ -22,6 +22,15 @@ pub struct Targets {
     pub ask_first: bool,
 }
 
+impl Targets {
+    /// The targets as they are shown.
+    pub fn names(&self) -> String {
+        let postgres = self.postgres.iter().map(|it| it.target.name.as_str());
+        let redis = self.redis.iter().map(|it| it.target.name.as_str());
+        postgres.chain(redis).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// A PostgreSQL server.
 #[derive(Debug)]
 pub struct PgTarget {

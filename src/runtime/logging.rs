@@ -114,3 +114,8 @@ pub(super) fn warn(message: &str) {
     tracing::warn!("{message}");
     drop(writeln!(io::stderr(), "dbtriage: {}", super::one_line(message)));
 }
+
+/// Says what goes on, on standard error, before the screen opens.
+pub(super) fn say(message: &str) {
+    drop(writeln!(io::stderr(), "dbtriage: {}", super::one_line(message)));
+}

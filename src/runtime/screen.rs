@@ -24,7 +24,7 @@ impl Screen {
     pub(super) fn enter() -> io::Result<Self> {
         // Without this crossterm answers NO_COLOR by wiping reverse and bold as well; the mono theme does it right.
         force_color_output(true);
-        let (columns, rows) = crossterm::terminal::size()?;
+        let (columns, rows) = terminal::size()?;
         let guard = Guard::enter()?;
         let area = Rect::new(0, 0, columns, rows);
         Ok(Self { painter: Painter::start()?, area, guard: Some(guard), kept: None })
@@ -79,7 +79,7 @@ impl Screen {
     pub(super) fn come_back(&mut self) -> io::Result<()> {
         self.guard = Some(Guard::enter()?);
         self.painter = Painter::start()?;
-        let (columns, rows) = crossterm::terminal::size()?;
+        let (columns, rows) = terminal::size()?;
         self.resize(columns, rows);
         Ok(())
     }

@@ -1,6 +1,12 @@
 //! Events of the terminal as our own types. What is not a key, a paste or a new size is dropped here.
 
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
 use super::{Chord, Key};
@@ -31,7 +37,7 @@ impl Inputs {
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         std::thread::spawn(move || {
-            while let Ok(event) = crossterm::event::read() {
+            while let Ok(event) = read() {
                 if translate(event).is_some_and(|input| sender.blocking_send(input).is_err()) {
                     return;
                 }
@@ -48,6 +54,26 @@ impl Inputs {
     /// An input that is there already.
     pub fn waiting(&mut self) -> Option<Input> {
         self.receiver.try_recv().ok()
+    }
+}
+
+/// The next event. A terminal that is gone reads as ready for ever and never gives one, so it is asked whether it is
+/// still there; errors when it is not.
+fn read() -> io::Result<Event> {
+    let input = io::stdin();
+    loop {
+        if crossterm::event::poll(Duration::ZERO)? {
+            return crossterm::event::read();
+        }
+        let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        if ready.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone)) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
     }
 }
 

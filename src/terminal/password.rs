@@ -15,12 +15,13 @@ const BACKSPACE: [u8; 2] = [8, 127];
 /// [`io::ErrorKind::Interrupted`] on Ctrl-C; the terminal is put back in every case.
 pub fn ask(prompt: &str) -> io::Result<String> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
-    write!(&terminal, "{prompt}")?;
     let mut silent = tcgetattr(&terminal)?;
     *before() = Some(silent.clone());
     // Signals are read as bytes, so that an interrupt cannot leave the terminal silent.
     silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
     tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
+    // Only now: a password that is pasted at once must be neither shown nor thrown away.
+    write!(&terminal, "{prompt}")?;
     let answer = read_line(&mut BufReader::new(&terminal).bytes());
     restore();
     writeln!(&terminal)?;

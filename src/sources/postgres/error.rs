@@ -168,6 +168,9 @@ pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Rea
             };
             Reason::new(text).with_hint(hint)
         }
+        _ if text.contains("must be loaded via") => Reason::new(text).with_hint(
+            "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements';  (add what is there already, then restart)",
+        ),
         code if *code == SqlState::QUERY_CANCELED => {
             Reason::new("the server took too long and the statement was cancelled")
         }

@@ -315,7 +315,7 @@ impl<'a> Reader<'a> {
         }
         let database = names.databases.get(&names.connected_database).cloned().unwrap_or_default();
         let extension = match extension {
-            Ok(rows) => Some(rows.first().and_then(extension_of).ok_or_else(|| not_installed(&database))),
+            Ok(rows) => Some(rows.first().map_or_else(|| Err(not_installed(&database)), extension_of)),
             // Locked or lost: what was known before stands.
             Err(_) => None,
         };
@@ -386,8 +386,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn extension_of(row: &tokio_postgres::Row) -> Option<Extension> {
-    Some(Extension { version: row.try_get(0).ok()?, schema: row.try_get(1).ok()? })
+fn extension_of(row: &tokio_postgres::Row) -> Result<Extension, Reason> {
+    let extension = || Ok(Extension { version: row.try_get(0)?, schema: row.try_get(1)? });
+    let counts_nothing: bool = row.try_get(2).unwrap_or(false);
+    if counts_nothing {
+        return Err(Reason::new("pg_stat_statements.track is none: nothing is counted")
+            .with_hint("ALTER SYSTEM SET pg_stat_statements.track = 'top'; SELECT pg_reload_conf();"));
+    }
+    extension().map_err(|error: tokio_postgres::Error| Reason::new(error.to_string()))
 }
 
 fn not_installed(database: &str) -> Reason {

@@ -121,7 +121,8 @@ pub(super) const RELATIONS: &str = "/* dbtriage:relations */ SELECT /* dbtriage 
 
 /// Version and schema of the extension in this database.
 pub(super) const EXTENSION: &str =
-    "/* dbtriage:extension */ SELECT /* dbtriage */ extversion, quote_ident(nspname::text)
+    "/* dbtriage:extension */ SELECT /* dbtriage */ extversion, quote_ident(nspname::text),
+    coalesce(current_setting('pg_stat_statements.track', true) = 'none', false)
     FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
     WHERE extname = 'pg_stat_statements'";
 
