@@ -1,6 +1,7 @@
 //! One PostgreSQL server of the lab.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -65,6 +66,31 @@ impl Postgres {
     pub fn start(&self) -> Result<()> {
         let log = self.log.display().to_string();
         self.pg_ctl(&["-l", &log, "-t", "20", "start"])
+    }
+
+    /// Starts the server after a stop and does not wait: it may not take connections for long.
+    pub fn begin_start(&self) -> Result<()> {
+        let log = self.log.display().to_string();
+        self.pg_ctl(&["-l", &log, "-W", "start"])
+    }
+
+    /// Adds a line to `postgresql.conf`; the last line with a name holds, from the next start or reload on.
+    pub fn configure(&self, name: &str, value: &str) -> Result<()> {
+        let path = self.data.join("postgresql.conf");
+        let line = format!("{name} = '{}'\n", value.replace('\'', "''"));
+        let file = fs::OpenOptions::new().append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.with_context(|| format!("could not write {}", path.display()))
+    }
+
+    /// Puts a line before all others of `pg_hba.conf`, and has the server read it.
+    pub fn let_in(&self, line: &str) -> Result<()> {
+        let path = self.data.join("pg_hba.conf");
+        let rules = fs::read_to_string(&path);
+        // Written in place: the file goes on belonging to the servers' account.
+        let written = rules.and_then(|rules| fs::write(&path, format!("{line}\n{rules}")));
+        written.with_context(|| format!("could not write {}", path.display()))?;
+        self.pg_ctl(&["reload"])
     }
 
     /// Stops the server in mode `fast` and starts it again.

@@ -1,0 +1,95 @@
+//! The server takes our connections away, or has none left.
+
+use dbtriage_lab::Client;
+use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
+
+use super::{
+    Pair, SOON, Watched, admin, is_live, is_there, lab, lab_of, own_pids, select_root, terminate, uri,
+};
+
+#[test]
+fn connections_that_an_administrator_terminates_are_opened_again_at_once() {
+    let lab = lab(&[]);
+    let second = admin(lab.primary());
+    let mut watched = Watched::open(lab.primary(), lab.primary().port);
+    for _ in 0..3 {
+        let before = own_pids(&second);
+        let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(NULL) \
+                   WHERE application_name = 'dbtriage'";
+        second.execute(all).unwrap();
+        let terminated = now();
+        until("three new sessions", PATIENCE, || {
+            let own = own_pids(&second);
+            own.len() == 3 && own.is_disjoint(&before)
+        });
+        let time = now() - terminated;
+        assert!(time <= SOON, "three new connections after {time:?}");
+        watched.assert_live_soon_after("a terminate of all three", terminated);
+    }
+    watched.quit();
+}
+
+/// Takes every slot that an ordinary role can have.
+fn take_all_slots(lab: &dbtriage_lab::Lab) -> Vec<Client> {
+    let mut clients = Vec::new();
+    while let Ok(client) = lab.primary().client_as("shop_owner", "shop", "crowd") {
+        clients.push(client);
+        assert!(clients.len() < 100, "there is no limit");
+    }
+    clients
+}
+
+#[test]
+fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
+    let lab = lab_of(12, &[]);
+    let mut crowd = take_all_slots(&lab);
+    let mut watched = Watched::start(lab.primary(), &[&uri("oncall", lab.primary().port)], &[]);
+    watched.tty.wait_for("the screen, with the reason", PATIENCE, |screen| {
+        rows(screen)[0].contains("○ error for ")
+            && rows(screen)[2].contains("answered: ")
+            && (rows(screen)[2].contains("remaining connection slots are reserved")
+                || rows(screen)[2].contains("sorry, too many clients already"))
+    });
+    watched.tty.wait_for_text("every slot is taken; a superuser, or from 16 on a role with");
+    watched.tty.wait_for("some seconds without a slot", PATIENCE, |screen| {
+        rows(screen)[0].contains("○ error for 6s")
+    });
+    drop(crowd.pop());
+    let second = admin(lab.primary());
+    let members = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = 'crowd'";
+    let left = crowd.len();
+    until("a free slot", PATIENCE, || second.cell(members).unwrap() == left.to_string());
+    watched.assert_live_soon_after("a slot became free", now());
+    watched.tty.wait_for("one connection of three", PATIENCE, |screen| {
+        rows(screen)[0].contains("1 of 3 connections")
+    });
+    drop(crowd.split_off(left - 2));
+    watched.tty.wait_for("all three connections", PATIENCE, |screen| {
+        is_live(screen) && !rows(screen)[0].contains(" of 3 connections")
+    });
+    watched.quit();
+}
+
+#[test]
+fn over_the_kept_connections_everything_works_when_no_slot_is_left() {
+    let lab = lab_of(14, &[]);
+    let second = admin(lab.primary());
+    let mut watched = Watched::open(lab.primary(), lab.primary().port);
+    let before = own_pids(&second);
+    let pair = Pair::start(lab.primary(), "reports");
+    let crowd = take_all_slots(&lab);
+    assert!(lab.primary().client("oncall", "shop").is_err(), "no slot is left");
+    watched.tty.wait_for("the full house to be told", PATIENCE, |screen| {
+        is_live(screen)
+            && (2..5)
+                .any(|row| rows(screen)[row].contains("connections ") && rows(screen)[row].contains("CRIT"))
+    });
+    let holder = pair.holder.pid();
+    select_root(&mut watched.tty, holder);
+    terminate(&mut watched.tty, holder);
+    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    assert!(!is_there(&second, holder));
+    assert_eq!(own_pids(&second), before, "the same connections");
+    drop(crowd);
+    watched.quit();
+}

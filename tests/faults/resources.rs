@@ -1,0 +1,36 @@
+//! The server runs out of something: room for locks.
+
+use dbtriage_lab::terminal::PATIENCE;
+
+use super::{Pair, Watched, admin, is_live, is_there, lab_of, own_pids, select_root, terminate};
+
+#[test]
+fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
+    let lab = lab_of(20, &[("max_locks_per_transaction", "10"), ("max_prepared_transactions", "0")]);
+    let second = admin(lab.primary());
+    let mut watched = Watched::open(lab.primary(), lab.primary().port);
+    let before = own_pids(&second);
+    let pair = Pair::start(lab.primary(), "reports");
+    let hog = lab.primary().client_as("shop_owner", "shop", "hog").unwrap();
+    // Locks of the session outlive the transaction that fails for want of room.
+    let failed = hog.execute("SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) n").unwrap_err();
+    assert!(format!("{failed:#}").contains("53200: out of shared memory"), "{failed:#}");
+    let refused = second.execute("BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE").unwrap_err();
+    assert!(format!("{refused:#}").contains("53200"), "{refused:#}");
+    second.execute("ROLLBACK").unwrap();
+
+    let newcomer = lab.primary().client_as("nobody_special", "postgres", "newcomer").unwrap();
+    watched.tty.wait_for("the sessions of now", PATIENCE, |screen| {
+        is_live(screen) && screen.contents().contains(&format!("{} nobody_special newcomer", newcomer.pid()))
+    });
+    let holder = pair.holder.pid();
+    select_root(&mut watched.tty, holder);
+    assert!(!watched.tty.contents().contains("lock manager busy"));
+    terminate(&mut watched.tty, holder);
+    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    assert!(!is_there(&second, holder));
+    assert!(watched.tty.look(is_live));
+    assert_eq!(own_pids(&second), before, "the same connections");
+    drop(hog);
+    watched.quit();
+}
