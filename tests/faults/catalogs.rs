@@ -5,64 +5,110 @@ use dbtriage_lab::{Client, Postgres};
 
 use super::{Pair, Watched, admin, is_live, is_there, lab, own_pids, select_root, terminate, uri};
 
+/// The catalogs of the measured table: what logins need, what names need, what functions need.
+const CATALOGS: [&[&str]; 2] = [
+    &["pg_authid", "pg_database", "pg_db_role_setting", "pg_auth_members", "pg_tablespace", "pg_index"],
+    &["pg_class", "pg_attribute", "pg_proc", "pg_namespace", "pg_type"],
+];
+
 #[test]
-fn a_lock_on_a_catalog_that_logins_need_leaves_the_screen_live_and_is_ended_by_keys() {
-    work_under_locks_on(&["pg_authid", "pg_database", "pg_db_role_setting", "pg_auth_members"]);
+fn a_lock_on_a_catalog_that_logins_need_is_shown_and_ended_by_keys() {
+    work_under_locks_on(CATALOGS[0]);
 }
 
 #[test]
-fn a_lock_on_a_catalog_of_relations_leaves_the_screen_live_and_is_ended_by_keys() {
-    work_under_locks_on(&["pg_class", "pg_attribute", "pg_index", "pg_tablespace"]);
+fn a_lock_on_a_catalog_that_names_need_is_shown_and_ended_by_keys() {
+    work_under_locks_on(CATALOGS[1]);
 }
 
-#[test]
-fn a_lock_on_a_catalog_of_functions_leaves_the_screen_live_and_is_ended_by_keys() {
-    work_under_locks_on(&["pg_proc", "pg_namespace", "pg_type"]);
-}
-
+/// A superuser's own screen: PostgreSQL lets nobody else lock a catalog, nor end the session that does.
 fn work_under_locks_on(catalogs: &[&str]) {
     let lab = lab(&[]);
-    let server = lab.primary();
-    let second = admin(server);
-    for catalog in catalogs {
-        second.execute(&format!("GRANT ALL ON pg_catalog.{catalog} TO shop_owner")).unwrap();
-    }
-    let mut watched = Watched::start(server, &[&uri("oncall", server.port), "--interval", "500ms"], &[]);
-    watched.wait_until_complete();
+    let second = admin(lab.primary());
+    let mut watched = open_as("postgres", lab.primary());
     let before = own_pids(&second);
-    let pairs: Vec<(Client, Client)> = catalogs.iter().map(|_| sessions(server)).collect();
-    for (catalog, (holder, waiter)) in catalogs.iter().zip(pairs) {
-        let pid = holder.pid();
-        holder
-            .execute(&format!("BEGIN; LOCK TABLE pg_catalog.{catalog} IN ACCESS EXCLUSIVE MODE"))
-            .unwrap_or_else(|error| panic!("{catalog}: {error:#}"));
-        let waiting = waiter.spawn(&format!("SELECT count(*) FROM pg_catalog.{catalog}"));
-        let pair = Pair { holder, _waiter: waiter, _waiting: waiting };
-        select_root(&mut watched.tty, pid);
-        for _ in 0..3 {
-            let first = watched.tty.rows()[0].clone();
-            watched.tty.wait_for(&format!("another sample under {catalog}"), PATIENCE, |screen| {
-                rows(screen)[0] != first
-            });
-            assert!(watched.tty.look(is_live), "{catalog}: {}", watched.tty.rows()[0]);
-        }
-        assert!(!watched.tty.contents().contains(" old"), "{catalog}: {}", watched.tty.contents());
-        terminate(&mut watched.tty, pid);
-        watched.tty.wait_for_text(&format!("terminated {pid} holder: gone after"));
-        assert!(!is_there(&second, pid), "{catalog}");
+    let pairs: Vec<(Client, Client)> = catalogs.iter().map(|_| sessions(lab.primary())).collect();
+    for (catalog, pair) in catalogs.iter().zip(pairs) {
+        let pair = lock(catalog, pair);
+        let holder = pair.holder.pid();
+        assert_live_under(&mut watched, catalog, holder);
+        terminate(&mut watched.tty, holder);
+        watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+        assert!(!is_there(&second, holder), "{catalog}");
         watched.tty.wait_for_text("no session waits for a lock");
-        drop(pair);
     }
     assert_eq!(own_pids(&second), before, "the same connections");
     watched.quit();
 }
 
+#[test]
+fn a_lock_on_a_catalog_is_shown_to_a_monitoring_role_and_other_sessions_can_be_ended() {
+    let lab = lab(&[]);
+    let second = admin(lab.primary());
+    let mut watched = open_as("oncall", lab.primary());
+    let before = own_pids(&second);
+    let catalogs: Vec<&str> = CATALOGS.concat();
+    let pairs: Vec<(Client, Client)> = catalogs.iter().map(|_| sessions(lab.primary())).collect();
+    let victims: Vec<Client> = catalogs.iter().map(|_| victim(lab.primary())).collect();
+    for ((catalog, pair), victim) in catalogs.iter().zip(pairs).zip(victims) {
+        let pair = lock(catalog, pair);
+        assert_live_under(&mut watched, catalog, pair.holder.pid());
+        // Only a superuser may end the holder; somebody else's session ends although roles cannot be read.
+        watched.tty.keys("1");
+        let row = format!("> {:>6} victim", victim.pid());
+        while !watched.tty.contents().contains(&row) {
+            let shown = watched.tty.rows();
+            watched.tty.keys("j");
+            watched.tty.wait_for("another row to be selected", PATIENCE, |screen| rows(screen) != shown);
+        }
+        terminate(&mut watched.tty, victim.pid());
+        watched.tty.wait_for_text(&format!("terminated {} victim: gone after", victim.pid()));
+        assert!(!is_there(&second, victim.pid()), "{catalog}");
+        pair.holder.execute("ROLLBACK").unwrap();
+        watched.tty.wait_for_text("no session waits for a lock");
+        watched.tty.keys("1");
+    }
+    assert_eq!(own_pids(&second), before, "the same connections");
+    watched.quit();
+}
+
+fn open_as(user: &str, server: &Postgres) -> Watched {
+    let mut watched = Watched::start(server, &[&uri(user, server.port), "--interval", "500ms"], &[]);
+    watched.wait_until_complete();
+    watched
+}
+
 /// Two sessions that have looked at the catalogs before any of them is locked.
 fn sessions(server: &Postgres) -> (Client, Client) {
     let login = |application: &str| {
-        let client = server.client_as("shop_owner", "shop", application).unwrap();
+        let client = server.client_as("postgres", "shop", application).unwrap();
         client.execute("SELECT count(*) FROM pg_catalog.pg_class; BEGIN; ROLLBACK").unwrap();
         client
     };
     (login("holder"), login("waiter"))
+}
+
+fn victim(server: &Postgres) -> Client {
+    let victim = server.client_as("shop_owner", "shop", "victim").unwrap();
+    victim.execute("SELECT count(*) FROM pg_catalog.pg_class").unwrap();
+    victim
+}
+
+fn lock(catalog: &str, (holder, waiter): (Client, Client)) -> Pair {
+    holder.execute(&format!("BEGIN; LOCK TABLE pg_catalog.{catalog} IN ACCESS EXCLUSIVE MODE")).unwrap();
+    let waiting = waiter.spawn(&format!("SELECT count(*) FROM pg_catalog.{catalog}"));
+    Pair { holder, _waiter: waiter, _waiting: waiting }
+}
+
+/// The holder is shown as the root with its waiter, and sample after sample comes.
+fn assert_live_under(watched: &mut Watched, catalog: &str, holder: i32) {
+    select_root(&mut watched.tty, holder);
+    for _ in 0..2 {
+        let first = watched.tty.rows()[0].clone();
+        watched.tty.wait_for(&format!("another sample under {catalog}"), PATIENCE, |screen| {
+            rows(screen)[0] != first
+        });
+        assert!(watched.tty.look(is_live), "{catalog}: {}", watched.tty.rows()[0]);
+    }
+    assert!(!watched.tty.contents().contains(" old"), "{catalog}: {}", watched.tty.contents());
 }

@@ -4,7 +4,7 @@ use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
 
 use super::{
-    Pair, SOON, Watched, admin, is_live, is_there, lab, lab_of, own_pids, select_root, terminate, uri,
+    Census, Pair, SOON, Watched, admin, is_live, is_there, lab, lab_of, own_pids, select_root, terminate, uri,
 };
 
 #[test]
@@ -42,32 +42,41 @@ fn take_all_slots(lab: &dbtriage_lab::Lab) -> Vec<Client> {
 #[test]
 fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
     let lab = lab_of(12, &[]);
+    let server = lab.primary();
+    // Superusers who come later would take the slots that become free.
+    let second = admin(server);
+    let census = Census::start(server);
     let mut crowd = take_all_slots(&lab);
-    let mut watched = Watched::start(lab.primary(), &[&uri("oncall", lab.primary().port)], &[]);
+    let mut watched = Watched::start_counted(server, census, &[&uri("oncall", server.port)], &[]);
     watched.tty.wait_for("the screen, with the reason", PATIENCE, |screen| {
         rows(screen)[0].contains("○ error for ")
             && rows(screen)[2].contains("answered: ")
-            && (rows(screen)[2].contains("remaining connection slots are reserved")
-                || rows(screen)[2].contains("sorry, too many clients already"))
+            && ["remaining connection slots are reserved", "sorry, too many clients already"]
+                .iter()
+                .any(|text| rows(screen)[2].contains(text))
     });
     watched.tty.wait_for_text("every slot is taken; a superuser, or from 16 on a role with");
+    assert!(!watched.tty.contents().contains("copies the statement"), "the cure is no statement");
     watched.tty.wait_for("some seconds without a slot", PATIENCE, |screen| {
         rows(screen)[0].contains("○ error for 6s")
     });
-    drop(crowd.pop());
-    let second = admin(lab.primary());
-    let members = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = 'crowd'";
-    let left = crowd.len();
-    until("a free slot", PATIENCE, || second.cell(members).unwrap() == left.to_string());
+    free(&mut crowd, 1, &second);
     watched.assert_live_soon_after("a slot became free", now());
     watched.tty.wait_for("one connection of three", PATIENCE, |screen| {
         rows(screen)[0].contains("1 of 3 connections")
     });
-    drop(crowd.split_off(left - 2));
+    free(&mut crowd, 3, &second);
     watched.tty.wait_for("all three connections", PATIENCE, |screen| {
         is_live(screen) && !rows(screen)[0].contains(" of 3 connections")
     });
     watched.quit();
+}
+
+/// Gives some slots back and waits until the server has them.
+fn free(crowd: &mut Vec<Client>, slots: usize, second: &Client) {
+    drop(crowd.split_off(crowd.len() - slots));
+    let count = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = 'crowd'";
+    until("free slots", PATIENCE, || second.cell(count).unwrap() == crowd.len().to_string());
 }
 
 #[test]

@@ -85,8 +85,9 @@ impl Census {
         let (ended, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (server, end, found) = (server.clone(), Arc::clone(&ended), Arc::clone(&most));
         let count = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE application_name = 'dbtriage'";
+        // Logged in before anything fails.
+        let mut client = server.client("postgres", "postgres").ok();
         let thread = std::thread::spawn(move || {
-            let mut client = None;
             while !end.load(Ordering::Relaxed) {
                 client = client.take().or_else(|| server.client("postgres", "postgres").ok());
                 match client.as_ref().map(|client: &Client| client.cell(count)) {
@@ -124,7 +125,16 @@ struct Watched {
 impl Watched {
     /// Starts the program, and does not wait for anything.
     fn start(server: &Postgres, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let census = Census::start(server);
+        Self::start_counted(server, Census::start(server), arguments, environment)
+    }
+
+    /// The same, where the counting had to begin earlier.
+    fn start_counted(
+        server: &Postgres,
+        census: Census,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let tty = Tty::start_with(PROGRAM, WIDE, arguments, environment);
         Self { tty, server: server.clone(), census }
     }

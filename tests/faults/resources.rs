@@ -1,8 +1,8 @@
 //! The server runs out of something: room for locks.
 
-use dbtriage_lab::terminal::PATIENCE;
+use dbtriage_lab::terminal::{PATIENCE, now, until};
 
-use super::{Pair, Watched, admin, is_live, is_there, lab_of, own_pids, select_root, terminate};
+use super::{Census, Pair, Watched, admin, is_live, is_there, lab_of, own_pids, select_root, terminate, uri};
 
 #[test]
 fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
@@ -19,9 +19,10 @@ fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
     assert!(format!("{refused:#}").contains("53200"), "{refused:#}");
     second.execute("ROLLBACK").unwrap();
 
-    let newcomer = lab.primary().client_as("nobody_special", "postgres", "newcomer").unwrap();
+    // Nobody logs in any more, and who is in goes on.
+    second.execute("SET application_name = 'newcomer'").unwrap();
     watched.tty.wait_for("the sessions of now", PATIENCE, |screen| {
-        is_live(screen) && screen.contents().contains(&format!("{} nobody_special newcomer", newcomer.pid()))
+        is_live(screen) && screen.contents().contains(&format!("{} newcomer", second.pid()))
     });
     let holder = pair.holder.pid();
     select_root(&mut watched.tty, holder);
@@ -32,5 +33,22 @@ fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
     assert!(watched.tty.look(is_live));
     assert_eq!(own_pids(&second), before, "the same connections");
     drop(hog);
+    watched.quit();
+}
+
+#[test]
+fn a_screen_that_no_lock_is_left_for_opens_and_gets_in_when_there_is_room() {
+    let lab = lab_of(20, &[("max_locks_per_transaction", "10"), ("max_prepared_transactions", "0")]);
+    let server = lab.primary();
+    let census = Census::start(server);
+    let hog = server.client_as("shop_owner", "shop", "hog").unwrap();
+    hog.execute("SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) n").unwrap_err();
+    assert!(server.client("oncall", "shop").is_err(), "nobody gets in");
+    let mut watched = Watched::start_counted(server, census, &[&uri("oncall", server.port)], &[]);
+    watched.wait_for_outage("error", "answered: out of shared memory");
+    watched.tty.wait_for_text("the server is out of a resource; still trying");
+    drop(hog);
+    until("the server to let somebody in", PATIENCE, || server.client("oncall", "shop").is_ok());
+    watched.assert_live_soon_after("a full lock table", now());
     watched.quit();
 }

@@ -40,6 +40,29 @@ fn a_server_that_was_away_for_long_is_live_again_at_once() {
 }
 
 #[test]
+fn the_finding_of_an_outage_tells_the_same_age_as_the_first_line() {
+    let lab = lab(&[]);
+    let server = lab.primary();
+    let mut watched = Watched::open(server, server.port);
+    server.stop("fast").unwrap();
+    watched.wait_for_outage("unreachable", "cannot connect to");
+    // The pauses between attempts become longer, and both ages go on.
+    for second in 2..10 {
+        watched.tty.wait_for(&format!("{second}s"), PATIENCE, |screen| {
+            ages(screen, "unreachable").is_some_and(|ages| ages[0] >= second)
+        });
+        let (first, finding) = watched.tty.look(|screen| (rows(screen)[0].clone(), rows(screen)[2].clone()));
+        let age = |line: &str| {
+            line.split("unreachable for ").nth(1).and_then(|it| it.split('s').next()?.parse::<i64>().ok())
+        };
+        let both = age(&first).zip(age(&finding));
+        assert!(both.is_some_and(|(a, b)| (a - b).abs() <= 1), "{first}\n{finding}");
+    }
+    server.start().unwrap();
+    watched.quit();
+}
+
+#[test]
 fn a_server_that_starts_up_for_long_says_so_and_is_live_at_once() {
     let lab = lab(&[]);
     let server = lab.primary();

@@ -27,6 +27,7 @@ fn says(screen: &Screen, text: &str) -> bool {
 fn assert_nothing_negative(tty: &Tty) {
     let shown = tty.look(pane);
     let negative = |row: &&String| {
+        let row = row.replace("query id -", "query id ");
         let bytes = row.as_bytes();
         bytes.windows(3).any(|it| it[0] == b' ' && it[1] == b'-' && it[2].is_ascii_digit())
     };
@@ -66,7 +67,7 @@ fn a_reset_of_the_counters_makes_no_figure_negative() {
 #[test]
 fn evictions_are_told_with_what_helps() {
     let lab = lab(&[("pg_stat_statements.max", "100")]);
-    let mut watched = Watched::open(lab.primary(), lab.primary().port);
+    let watched = Watched::open(lab.primary(), lab.primary().port);
     let busy = lab.primary().client_as("shop_owner", "shop", "busy").unwrap();
     let has_evictions = busy.cell("SHOW server_version_num").unwrap().parse::<u32>().unwrap() >= 140_000;
     let mut round = 0;
@@ -91,7 +92,7 @@ fn an_extension_that_is_dropped_moved_or_old_darkens_pane_3_only_and_comes_back(
     let second = admin(lab.primary());
     let mut watched = Watched::open(lab.primary(), lab.primary().port);
     let busy = lab.primary().client_as("shop_owner", "shop", "busy").unwrap();
-    second.execute("CREATE SCHEMA monitoring").unwrap();
+    second.execute("CREATE SCHEMA monitoring; GRANT USAGE ON SCHEMA monitoring TO oncall").unwrap();
     work(&busy);
     watched.tty.wait_for("the statement", PATIENCE, |screen| says(screen, "SELECT count(*) FROM customers"));
     let again = ["SCHEMA monitoring", "SCHEMA public VERSION '1.7'", "SCHEMA public"];
@@ -115,5 +116,24 @@ fn an_extension_that_is_dropped_moved_or_old_darkens_pane_3_only_and_comes_back(
         assert!(told <= PANE_LIMIT, "{how}: told only after {told:?}");
         assert!(time <= PANE_LIMIT, "{how}: back only after {time:?}");
     }
+    watched.quit();
+}
+
+#[test]
+fn a_schema_without_the_right_to_use_it_names_the_grant_that_helps() {
+    let lab = lab(&[]);
+    let second = admin(lab.primary());
+    second
+        .execute("CREATE SCHEMA monitoring; ALTER EXTENSION pg_stat_statements SET SCHEMA monitoring")
+        .unwrap();
+    let mut watched = Watched::open(lab.primary(), lab.primary().port);
+    watched.tty.wait_for("the reason in pane 3", PATIENCE, |screen| {
+        is_live(screen) && says(screen, "permission denied for schema monitoring")
+    });
+    assert!(
+        watched.tty.look(|screen| says(screen, "GRANT USAGE ON SCHEMA monitoring TO")),
+        "{}",
+        watched.tty.contents()
+    );
     watched.quit();
 }

@@ -106,10 +106,10 @@ fn while_the_control_connection_is_stopped_a_kill_says_so_and_the_next_goes_thro
     let lab = lab(&[]);
     let second = admin(lab.primary());
     let mut watched = Watched::open(lab.primary(), lab.primary().port);
-    let stopped = Stopped::one(own_backend(&second, CONTROL));
     let pair = Pair::start(lab.primary(), "reports");
     let holder = pair.holder.pid();
     select_root(&mut watched.tty, holder);
+    let stopped = Stopped::one(own_backend(&second, CONTROL));
     terminate(&mut watched.tty, holder);
     watched.tty.wait_for_text(&format!(
         "terminate {holder} holder: the server has not answered on the control connection for 3s"
