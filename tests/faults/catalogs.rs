@@ -3,7 +3,10 @@
 use dbtriage_lab::terminal::{PATIENCE, rows};
 use dbtriage_lab::{Client, Postgres};
 
-use super::{Pair, Watched, admin, is_live, is_there, lab, own_pids, select_root, terminate, uri};
+use super::{
+    Pair, Watched, admin, end_holder, is_live, is_there, lab, lab_of, own_pids, select, select_root,
+    terminate, uri,
+};
 
 /// The catalogs of the measured table: what logins need, what names need, what functions need.
 const CATALOGS: [&[&str]; 2] = [
@@ -32,8 +35,7 @@ fn work_under_locks_on(catalogs: &[&str]) {
         let pair = lock(catalog, pair);
         let holder = pair.holder.pid();
         assert_live_under(&mut watched, catalog, holder);
-        terminate(&mut watched.tty, holder);
-        watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+        end_holder(&mut watched.tty, holder);
         assert!(!is_there(&second, holder), "{catalog}");
         watched.tty.wait_for_text("no session waits for a lock");
     }
@@ -43,7 +45,7 @@ fn work_under_locks_on(catalogs: &[&str]) {
 
 #[test]
 fn a_lock_on_a_catalog_is_shown_to_a_monitoring_role_and_other_sessions_can_be_ended() {
-    let lab = lab(&[]);
+    let lab = lab_of(60, &[]);
     let second = admin(lab.primary());
     let mut watched = open_as("oncall", lab.primary());
     let before = own_pids(&second);
@@ -55,12 +57,7 @@ fn a_lock_on_a_catalog_is_shown_to_a_monitoring_role_and_other_sessions_can_be_e
         assert_live_under(&mut watched, catalog, pair.holder.pid());
         // Only a superuser may end the holder; somebody else's session ends although roles cannot be read.
         watched.tty.keys("1");
-        let row = format!("> {:>6} victim", victim.pid());
-        while !watched.tty.contents().contains(&row) {
-            let shown = watched.tty.rows();
-            watched.tty.keys("j");
-            watched.tty.wait_for("another row to be selected", PATIENCE, |screen| rows(screen) != shown);
-        }
+        select(&mut watched.tty, &format!("> {:>6} victim", victim.pid()));
         terminate(&mut watched.tty, victim.pid());
         watched.tty.wait_for_text(&format!("terminated {} victim: gone after", victim.pid()));
         assert!(!is_there(&second, victim.pid()), "{catalog}");

@@ -4,7 +4,8 @@ use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
 
 use super::{
-    Census, Pair, SOON, Watched, admin, is_live, is_there, lab, lab_of, own_pids, select_root, terminate, uri,
+    Census, Pair, SOON, Watched, admin, end_holder, is_live, is_there, lab, lab_of, own_pids, select_root,
+    uri,
 };
 
 #[test]
@@ -95,8 +96,7 @@ fn over_the_kept_connections_everything_works_when_no_slot_is_left() {
     });
     let holder = pair.holder.pid();
     select_root(&mut watched.tty, holder);
-    terminate(&mut watched.tty, holder);
-    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    end_holder(&mut watched.tty, holder);
     assert!(!is_there(&second, holder));
     assert_eq!(own_pids(&second), before, "the same connections");
     drop(crowd);

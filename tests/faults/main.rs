@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
+use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows, until};
 use dbtriage_lab::{Client, Lab, Options, Postgres, Running, on_majors};
 use vt100::Screen;
 
@@ -246,16 +246,49 @@ fn select_root(tty: &mut Tty, root: i32) {
         text.contains("1 root · 1 blocked") && text.contains(&format!("▼ {root}"))
     });
     tty.keys("2");
-    tty.wait_for_text(&format!(">▼ {root}"));
+    tty.wait_for_text("state · wants");
+    // A row whose session has left stays selected, until somebody moves on.
+    select(tty, &format!(">▼ {root}"));
+}
+
+/// Goes down from the first row until the screen shows a row as selected.
+fn select(tty: &mut Tty, selected: &str) {
+    let deadline = now() + PATIENCE;
+    tty.keys("\x1b[H");
+    while !tty.contents().contains(selected) {
+        assert!(now() < deadline, "{selected} cannot be selected:\n{}", tty.contents());
+        let shown = tty.rows();
+        tty.keys("j");
+        tty.wait_for("another row to be selected", PATIENCE, |screen| rows(screen) != shown);
+    }
+}
+
+/// Ends the selected session, and waits until the screen says that it has gone.
+fn end_holder(tty: &mut Tty, pid: i32) {
+    terminate(tty, pid);
+    let told = |screen: &Screen| {
+        let last = rows(screen).pop().unwrap_or_default();
+        last.contains(&format!("{pid} holder")).then_some(last)
+    };
+    tty.wait_for("what came of it", PATIENCE, |screen| {
+        told(screen).is_some_and(|it| !it.contains("terminating"))
+    });
+    let outcome = tty.look(told).unwrap_or_default();
+    assert!(outcome.contains(&format!("terminated {pid} holder: gone after")), "{outcome}");
 }
 
 /// Orders the end of the selected session.
 fn terminate(tty: &mut Tty, pid: i32) {
     tty.keys("K");
     tty.wait_for_text(&format!("Terminate {pid} ?"));
-    sleep(DEAF);
-    tty.keys("y");
-    tty.wait_for_no_text(&format!("Terminate {pid} ?"));
+    // On a busy machine the question may still be deaf to the first of them.
+    let deadline = now() + PATIENCE;
+    while tty.contents().contains(&format!("Terminate {pid} ?")) {
+        assert!(now() < deadline, "the question stays open:\n{}", tty.contents());
+        sleep(DEAF);
+        tty.keys("y");
+        sleep(DEAF);
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use dbtriage_lab::terminal::{PATIENCE, now, until};
 
-use super::{Census, Pair, Watched, admin, is_live, is_there, lab_of, own_pids, select_root, terminate, uri};
+use super::{
+    Census, Pair, Watched, admin, end_holder, is_live, is_there, lab_of, own_pids, select_root, uri,
+};
 
 #[test]
 fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
@@ -27,8 +29,7 @@ fn with_a_full_lock_table_sessions_and_locks_are_shown_and_a_kill_works() {
     let holder = pair.holder.pid();
     select_root(&mut watched.tty, holder);
     assert!(!watched.tty.contents().contains("lock manager busy"));
-    terminate(&mut watched.tty, holder);
-    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    end_holder(&mut watched.tty, holder);
     assert!(!is_there(&second, holder));
     assert!(watched.tty.look(is_live));
     assert_eq!(own_pids(&second), before, "the same connections");

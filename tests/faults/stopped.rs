@@ -4,7 +4,7 @@ use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
 use dbtriage_lab::{Client, Stopped};
 use vt100::Screen;
 
-use super::{Pair, Watched, admin, is_live, is_there, lab, own_pids, select_root, terminate};
+use super::{Pair, Watched, admin, end_holder, is_live, is_there, lab, own_pids, select_root, terminate};
 
 /// The backend of ours whose last statement has one of these names.
 fn own_backend(client: &Client, names: &str) -> i32 {
@@ -91,8 +91,7 @@ fn while_the_locks_connection_is_stopped_the_graph_tells_its_age_and_a_kill_work
     });
     let before = watched.tty.look(age).unwrap();
     watched.tty.wait_for("the age to grow", PATIENCE, |screen| age(screen).is_some_and(|age| age > before));
-    terminate(&mut watched.tty, holder);
-    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    end_holder(&mut watched.tty, holder);
     assert!(!is_there(&second, holder));
     drop(stopped);
     watched.tty.wait_for("a graph without an age", PATIENCE, |screen| {
@@ -117,8 +116,7 @@ fn while_the_control_connection_is_stopped_a_kill_says_so_and_the_next_goes_thro
     assert!(watched.tty.look(is_live), "the rest of the screen goes on");
     assert!(is_there(&second, holder));
     // The second try goes over another connection.
-    terminate(&mut watched.tty, holder);
-    watched.tty.wait_for_text(&format!("terminated {holder} holder: gone after"));
+    end_holder(&mut watched.tty, holder);
     assert!(!is_there(&second, holder));
     watched.tty.wait_for_text("no session waits for a lock");
     drop(stopped);
