@@ -206,10 +206,9 @@ fn ages(screen: &Screen, kind: &str) -> Option<Vec<u64>> {
     let lines = rows(screen);
     let outage = seconds(lines[0].split(&format!("{kind} for ")).nth(1)?.split('s').next()?)?;
     let contents = lines.join("\n");
-    let titles = contents.match_indices("s old ").map(|(at, _)| {
-        let word = contents[..at].rsplit(' ').next();
-        word.and_then(seconds)
-    });
+    let mut before: Vec<&str> = contents.split("s old ").collect();
+    before.pop();
+    let titles = before.into_iter().map(|text| text.rsplit(' ').next().and_then(seconds));
     let titles: Vec<u64> = titles.collect::<Option<_>>()?;
     (titles.len() == AGEING_PANES).then(|| [vec![outage], titles].concat())
 }
@@ -255,12 +254,23 @@ fn select_root(tty: &mut Tty, root: i32) {
 fn select(tty: &mut Tty, selected: &str) {
     let deadline = now() + PATIENCE;
     tty.keys("\x1b[H");
+    tty.wait_for("a row to be selected", PATIENCE, |screen| !selected_rows(screen).is_empty());
     while !tty.contents().contains(selected) {
         assert!(now() < deadline, "{selected} cannot be selected:\n{}", tty.contents());
-        let shown = tty.rows();
+        let before = tty.look(selected_rows);
         tty.keys("j");
-        tty.wait_for("another row to be selected", PATIENCE, |screen| rows(screen) != shown);
+        tty.wait_for("another row to be selected", PATIENCE, |screen| selected_rows(screen) != before);
     }
+}
+
+/// How the selected rows begin, in any pane.
+fn selected_rows(screen: &Screen) -> Vec<String> {
+    let begins = |text: &str| text.chars().take(10).collect::<String>();
+    let marked = |row: String| {
+        let beside = row.split("│>").nth(1).map(begins);
+        [row.strip_prefix('>').map(begins), beside].into_iter().flatten().collect::<Vec<_>>()
+    };
+    rows(screen).into_iter().flat_map(marked).collect()
 }
 
 /// Ends the selected session, and waits until the screen says that it has gone.
