@@ -57,7 +57,7 @@ fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
                 .any(|text| rows(screen)[2].contains(text))
     });
     watched.tty.wait_for_text("every slot is taken; a superuser, or from 16 on a role with");
-    assert!(!watched.tty.contents().contains("copies the statement"), "the cure is no statement");
+    let offered = watched.tty.contents();
     watched.tty.wait_for("some seconds without a slot", PATIENCE, |screen| {
         rows(screen)[0].contains("○ error for 6s")
     });
@@ -71,6 +71,7 @@ fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
         is_live(screen) && !rows(screen)[0].contains(" of 3 connections")
     });
     watched.quit();
+    assert!(!offered.contains("copies the statement"), "the cure is no statement:\n{offered}");
 }
 
 /// Gives some slots back and waits until the server has them.

@@ -2,47 +2,55 @@
 
 use std::time::Duration;
 
-use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
+use dbtriage_lab::{Client, Lab};
 
 use super::{SOON, Watched, admin, lab, own_pids, uri};
 
 #[test]
-fn a_changed_password_is_told_with_the_role_and_the_cure() {
+fn a_changed_password_is_told_with_the_role_and_put_back_it_lets_us_in_again() {
     let lab = lab(&[]);
-    let server = lab.primary();
-    let second = admin(server);
-    let set = |client: &Client, word: &str| {
-        client
-            .execute(&format!(
-                "SET password_encryption = 'scram-sha-256'; ALTER ROLE pager PASSWORD '{word}'"
-            ))
-            .unwrap();
-    };
-    second.execute("CREATE ROLE pager LOGIN IN ROLE pg_monitor, pg_signal_backend").unwrap();
-    set(&second, "right");
-    server.let_in("host all pager 127.0.0.1/32 scram-sha-256").unwrap();
-    let mut watched = Watched::start(server, &[&uri("pager", server.port)], &[("PGPASSWORD", "right")]);
-    watched.wait_until_complete();
-
-    set(&second, "wrong");
-    drop(second);
-    server.restart().unwrap();
-    watched.wait_for_outage("error", "answered: password authentication failed for user \"pager\"");
+    let (mut watched, second) = refused(&lab);
     watched.assert_ages_grow("error");
-    // The finding in full names the cure.
+    watched.tty.wait_for("some seconds without a way in", PATIENCE, |screen| {
+        rows(screen)[0].contains("○ error for 6s")
+    });
+    set_password(&second, "right");
+    watched.assert_live_soon_after("the password was put back", now());
+    watched.quit();
+}
+
+#[test]
+fn the_finding_of_a_changed_password_names_the_cure() {
+    let lab = lab(&[]);
+    let (mut watched, second) = refused(&lab);
     watched.tty.keys("!");
     watched.tty.wait_for("the finding to be chosen", PATIENCE, |screen| rows(screen)[2].contains("↵ show"));
     watched.tty.keys("\r");
     watched.tty.wait_for_text("check the password of \"pager\" (-W asks for it, PGPASSWORD, ~/.pgpass)");
-    watched.tty.wait_for("some seconds without a way in", PATIENCE, |screen| {
-        rows(screen)[0].contains("○ error for 6s")
-    });
-    let second = admin(server);
-    set(&second, "right");
-    watched.assert_live_soon_after("the password was put back", now());
-    drop(second);
+    set_password(&second, "right");
     watched.quit();
+}
+
+fn set_password(client: &Client, word: &str) {
+    let role = format!("ALTER ROLE pager PASSWORD '{word}'");
+    client.execute(&format!("SET password_encryption = 'scram-sha-256'; {role}")).unwrap();
+}
+
+/// A program whose password was changed while it was connected, and whose server was restarted then.
+fn refused(lab: &Lab) -> (Watched, Client) {
+    let server = lab.primary();
+    let second = admin(server);
+    second.execute("CREATE ROLE pager LOGIN IN ROLE pg_monitor, pg_signal_backend").unwrap();
+    set_password(&second, "right");
+    server.let_in("host all pager 127.0.0.1/32 scram-sha-256").unwrap();
+    let mut watched = Watched::start(server, &[&uri("pager", server.port)], &[("PGPASSWORD", "right")]);
+    watched.wait_until_complete();
+    set_password(&second, "wrong");
+    drop(second);
+    server.restart().unwrap();
+    watched.wait_for_outage("error", "answered: password authentication failed for user \"pager\"");
+    (watched, admin(server))
 }
 
 /// How soon a person must be told something.

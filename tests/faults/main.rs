@@ -41,6 +41,9 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long a question is deaf after it has opened, with a little more for the program to read the key.
 const DEAF: Duration = Duration::from_millis(260);
 
+/// The line of the first row in Activity and in Locks.
+const FIRST_ROW: usize = 6;
+
 /// The panes whose titles tell how old their data are.
 const AGEING_PANES: usize = 4;
 
@@ -253,8 +256,13 @@ fn select_root(tty: &mut Tty, root: i32) {
 /// Goes down from the first row until the screen shows a row as selected.
 fn select(tty: &mut Tty, selected: &str) {
     let deadline = now() + PATIENCE;
+    // Keys are told apart by what they show: the next is pressed when the one before has been answered.
+    let in_locks = selected.starts_with(">▼");
     tty.keys("\x1b[H");
-    tty.wait_for("a row to be selected", PATIENCE, |screen| !selected_rows(screen).is_empty());
+    tty.wait_for("the first row to be selected", PATIENCE, |screen| {
+        let first = &rows(screen)[FIRST_ROW];
+        if in_locks { first.contains("│>") } else { first.starts_with('>') }
+    });
     while !tty.contents().contains(selected) {
         assert!(now() < deadline, "{selected} cannot be selected:\n{}", tty.contents());
         let before = tty.look(selected_rows);

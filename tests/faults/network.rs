@@ -7,8 +7,8 @@ use dbtriage_lab::{Network, Proxy};
 
 use super::{SOON, Watched, admin, is_live, lab, own_pids};
 
-/// How long a key may take to show, on a debug build.
-const KEY_LIMIT: Duration = Duration::from_millis(100);
+/// How long a key may take to show, on a debug build beside other tests: far less than any wait for the network.
+const KEY_LIMIT: Duration = Duration::from_millis(250);
 
 /// Keys that change the screen answer at once.
 fn assert_keys_are_quick(tty: &mut Tty) {
@@ -70,20 +70,18 @@ fn a_slow_network_is_not_called_a_blocked_server() {
     let proxy = Proxy::start(lab.primary().port).unwrap();
     let mut watched = Watched::open(lab.primary(), proxy.port);
     proxy.set(Network::Slow(Duration::from_secs(1)));
-    let slow_since = now();
     // Samples go on coming, each two seconds late: that is how slow it is, and no outage.
-    let told = watched.tty.wait_for("the screen to say how slow it is", PATIENCE, |screen| {
-        let first = &rows(screen)[0];
-        first.contains("2s late") || first.contains("answers after 2") || first.contains("round trip 2")
-    });
-    println!("told {:?} after the network became slow", told - slow_since);
-    assert_keys_are_quick(&mut watched.tty);
-    let calm = now() + Duration::from_secs(6);
+    let calm = now() + Duration::from_secs(8);
     while now() < calm {
         let first = watched.tty.rows()[0].clone();
         assert!(!first.contains('○'), "samples come, so it is no outage: {first}");
         watched.tty.wait_for("another sample", PATIENCE, |screen| rows(screen)[0] != first);
     }
+    watched.tty.wait_for("the screen to say how slow it is", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        ["2s late", "2.0s late", "2s round trip", "answers in 2"].iter().any(|words| first.contains(words))
+    });
+    assert_keys_are_quick(&mut watched.tty);
     proxy.set(Network::Open);
     watched.assert_live_soon_after("a slow network", now());
     watched.quit();
