@@ -21,6 +21,7 @@ mod client;
 mod configuration;
 mod engine;
 mod every_major;
+pub mod imitation;
 mod keeper;
 mod laboratory;
 mod majors;

@@ -1,0 +1,142 @@
+//! Ten thousand sessions, five thousand of them waiting, ten thousand databases, a hundred thousand relations: imitated,
+//! because no machine of a test holds them. The program is the real one; it reads all of it every second.
+
+use std::time::Duration;
+
+use dbtriage_lab::imitation::{Crowd, Shape};
+use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows, until};
+
+use crate::SLOWER;
+use crate::process::{AT_REST, MB, imitation, open, peak_bytes, turn};
+
+const CROWD: Crowd = Crowd {
+    sessions: 10_000,
+    waiters: 5_000,
+    shape: Shape::Queue,
+    databases: 10_000,
+    relations: 100_000,
+    statement_bytes: 1000,
+};
+
+/// A key may take as long to show as in a small server, fifty milliseconds, and as a sample takes that has come just
+/// before it: a quarter of the second between two of them.
+const KEY_LIMIT: Duration = Duration::from_millis(300).saturating_mul(SLOWER);
+
+/// Everything is 25 MB on the wire. It is held as it came, decoded, and of the sample before: with what the allocator
+/// keeps in between six times that. A container with 256 MB, the least that is commonly given, holds it.
+const MEMORY_LIMIT: u64 = 240 * MB;
+
+/// Ten thousand sessions alone are 11 MB on the wire.
+const MEMORY_LIMIT_OF_SESSIONS: u64 = 110 * MB;
+
+/// Presses a key and waits for what it shows.
+fn press(tty: &mut Tty, key: &str, appears: &str) -> Duration {
+    let pressed = tty.keys(key);
+    let shown = tty.wait_for(&format!("{appears:?} after {key:?}"), PATIENCE, |screen| {
+        screen.contents().contains(appears)
+    });
+    shown - pressed
+}
+
+/// Looks at everything; each key must show soon, and the memory stay bounded.
+fn assert_usable(crowd: &Crowd, memory_limit: u64) {
+    let _turn = turn();
+    let rest = *AT_REST;
+    let server = imitation(crowd.clone());
+    let (mut tty, pid) = open(&server);
+    tty.wait_for("everybody to be shown", PATIENCE, |screen| {
+        let text = screen.contents();
+        text.contains(&format!("■{}/", crowd.sessions))
+            && (crowd.waiters == 0 || text.contains(&format!("blocked ■{}", crowd.waiters)))
+    });
+    let ticks = server.ticks();
+    // Zoomed, the panes follow each other.
+    let mut times = vec![press(&mut tty, "z", "client          ")];
+    times.push(press(&mut tty, "2", if crowd.waiters == 0 { "no session waits" } else { "state · wants" }));
+    times.push(press(&mut tty, "1", "xact▼"));
+    times.push(press(&mut tty, "/tenant\r", "tenant"));
+    until("a few more samples", PATIENCE, || ticks + 3 < server.ticks());
+    let kept = peak_bytes(pid).unwrap().saturating_sub(rest);
+    println!("{crowd:?}: keys {times:?}, {} MB above a start with nothing", kept / MB);
+    let header = rows_of(&tty)[0].clone();
+    tty.keys("q");
+    let quit = now();
+    assert_eq!(tty.end().code, Some(0));
+    assert!(now() - quit < KEY_LIMIT, "{:?} from the key to the end", now() - quit);
+    assert!(times.iter().all(|time| *time < KEY_LIMIT), "{times:?} against {KEY_LIMIT:?}");
+    assert!(kept < memory_limit, "{} MB, bound {} MB; {header}", kept / MB, memory_limit / MB);
+}
+
+fn rows_of(tty: &Tty) -> Vec<String> {
+    tty.look(rows)
+}
+
+#[test]
+fn ten_thousand_sessions_leave_the_screen_usable() {
+    assert_usable(&Crowd { waiters: 0, databases: 2, relations: 1, ..CROWD }, MEMORY_LIMIT_OF_SESSIONS);
+}
+
+#[test]
+fn ten_thousand_databases_leave_the_screen_usable() {
+    assert_usable(&Crowd { waiters: 0, relations: 1, ..CROWD }, MEMORY_LIMIT_OF_SESSIONS);
+}
+
+#[test]
+fn five_thousand_waiters_in_one_queue_leave_the_screen_usable() {
+    assert_usable(&Crowd { databases: 2, relations: 1, ..CROWD }, MEMORY_LIMIT);
+}
+
+#[test]
+fn five_thousand_waiters_in_a_chain_leave_the_screen_usable() {
+    assert_usable(&Crowd { databases: 2, relations: 1, shape: Shape::Chain, ..CROWD }, MEMORY_LIMIT);
+}
+
+#[test]
+fn a_hundred_thousand_locked_relations_leave_the_screen_usable() {
+    assert_usable(&Crowd { databases: 2, waiters: 10, ..CROWD }, MEMORY_LIMIT);
+}
+
+#[test]
+fn all_of_it_together_leaves_the_screen_usable() {
+    assert_usable(&CROWD, MEMORY_LIMIT);
+}
+
+#[test]
+fn what_is_behind_is_shown_as_new_as_it_is() {
+    // A sample that takes longer than a second to be understood: the next one shown is the newest, not the next in a row.
+    let _turn = turn();
+    let server = imitation(CROWD.clone());
+    let (mut tty, _) = open(&server);
+    tty.wait_for_text(&format!("blocked ■{}", CROWD.waiters));
+    let ticks = server.ticks();
+    until("ten more samples", PATIENCE * 2, || ticks + 10 < server.ticks());
+    // The header tells the age of what is shown: three intervals of silence are told at all.
+    let header = rows_of(&tty)[0].clone();
+    let limit = Duration::from_millis(250).saturating_mul(SLOWER).as_secs() + 3;
+    let age =
+        header.split("no sample for ").nth(1).and_then(|rest| rest.split('s').next()?.parse::<u64>().ok());
+    assert!(age.is_none_or(|age| age <= limit), "bound {limit}s: {header}");
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
+}
+
+#[test]
+fn the_holdings_of_a_session_with_a_hundred_thousand_locks_are_shown() {
+    let _turn = turn();
+    let rest = *AT_REST;
+    let server = imitation(Crowd { sessions: 10, waiters: 3, databases: 2, ..CROWD });
+    let (mut tty, pid) = open(&server);
+    tty.wait_for_text("blocked ■3");
+    // The question names what the session holds.
+    tty.keys("2");
+    tty.keys("K");
+    tty.wait_for_text("Terminate 20000 ?");
+    tty.wait_for_text("orders_of_a_long_past_partition");
+    tty.keys("n");
+    tty.wait_for_no_text("Terminate 20000 ?");
+    let kept = peak_bytes(pid).unwrap().saturating_sub(rest);
+    println!("{} MB above a start with nothing", kept / MB);
+    assert!(kept < MEMORY_LIMIT, "{} MB", kept / MB);
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
+}

@@ -1,0 +1,9 @@
+//! Connection strings of PostgreSQL: `keyword=value` pairs and URIs.
+
+#![no_main]
+
+#[path = "../../bounds/bodies.rs"]
+#[allow(dead_code, reason = "each target has one of the bodies")]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &str| bodies::connection_string(input));

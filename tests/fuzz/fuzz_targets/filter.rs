@@ -1,0 +1,9 @@
+//! The text of a filter.
+
+#![no_main]
+
+#[path = "../../bounds/bodies.rs"]
+#[allow(dead_code, reason = "each target has one of the bodies")]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &str| bodies::filter(input));

@@ -1,0 +1,9 @@
+//! URLs of Redis.
+
+#![no_main]
+
+#[path = "../../bounds/bodies.rs"]
+#[allow(dead_code, reason = "each target has one of the bodies")]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|input: &str| bodies::redis_url(input));
