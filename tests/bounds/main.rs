@@ -19,6 +19,8 @@ mod hostile;
 mod moment;
 mod parsers;
 mod process;
+mod real;
+mod typing;
 
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_dbtriage");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::wire::{
-    Answer, BOOL, BYTEA, Cell, Column, INET, INT2, INT4, INT8, OID, PG_LSN, TEXT, TIMESTAMPTZ,
+    Answer, BOOL, BYTEA, Cell, Column, INET, INT2, INT4, INT4_ARRAY, INT8, OID, PG_LSN, TEXT, TIMESTAMPTZ,
 };
 
 /// How the waiters of a crowd wait.
@@ -134,6 +134,7 @@ impl Crowd {
             ("roles", Answer::one(&roles, &[Cell::Oid(10), Cell::Text("shop_owner"), Cell::Bool(false)])),
             ("warm", Answer::one(&[("count", INT8)], &[Cell::Int8(1)])),
             ("locks", self.locks(now)),
+            ("blockingpids", Answer::one(&[("pids", INT4_ARRAY)], &[Cell::Int4Array(FIRST_PID)])),
         ])
     }
 

@@ -9,6 +9,7 @@ pub(super) const TEXT: u32 = 25;
 pub(super) const OID: u32 = 26;
 pub(super) const INET: u32 = 869;
 pub(super) const TIMESTAMPTZ: u32 = 1184;
+pub(super) const INT4_ARRAY: u32 = 1007;
 pub(super) const PG_LSN: u32 = 3220;
 
 /// The server waits for the next statement, outside a transaction.
@@ -20,6 +21,8 @@ pub(super) enum Cell<'a> {
     Null,
     Bool(bool),
     Int4(i32),
+    /// An array with this one element.
+    Int4Array(i32),
     Int8(i64),
     Oid(u32),
     Text(&'a str),
@@ -81,6 +84,11 @@ impl Answer {
                 Cell::Bool(value) => put(&[u8::from(*value)]),
                 Cell::Int4(value) => put(&value.to_be_bytes()),
                 Cell::Int8(value) | Cell::Time(value) => put(&value.to_be_bytes()),
+                Cell::Int4Array(value) => {
+                    // Dimensions, flags, type, length, first index; then the length of the element.
+                    let words = [1, 0, 23, 1, 1, 4, *value].map(i32::to_be_bytes);
+                    put(words.as_flattened());
+                }
                 Cell::Oid(value) => put(&value.to_be_bytes()),
                 Cell::Text(value) => put(value.as_bytes()),
                 Cell::Inet([a, b, c, d]) => put(&[2, 32, 0, 4, *a, *b, *c, *d]),
