@@ -71,6 +71,9 @@ fn endless(tag: u8) -> Vec<u8> {
 
 // === Floods ===
 
+/// What is sent as the chunk of this number.
+type Flood = fn(u64) -> Vec<u8>;
+
 fn noise(number: u64) -> Vec<u8> {
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -417,7 +420,7 @@ fn a_redis_that_says_nothing_is_told_within_its_limit() {
 
 #[test]
 fn an_endless_first_answer_of_redis_is_not_kept() {
-    let floods: [(&[u8], fn(u64) -> Vec<u8>); 4] = [
+    let floods: [(&[u8], Flood); 4] = [
         (b"$9223372036854775807\r\n", letters),
         (b"*2000000000\r\n", replies),
         (b"%9223372036854775807\r\n", replies),
@@ -458,7 +461,7 @@ fn assert_shows(info: Vec<u8>, wanted: &str) {
 
 #[test]
 fn an_info_of_ten_thousand_lines_is_read() {
-    let lines: String = (0..10_000).map(|n| format!("cmdstat_{n}:calls=1,usec=2\r\n")).collect();
+    let lines = (0..10_000).map(|n| format!("cmdstat_{n}:calls=1,usec=2\r\n")).collect::<Vec<_>>().concat();
     let info = format!(
         "# Server\r\nredis_version:7.0.15\r\n{lines}maxmemory:20971520\r\nused_memory:1048576\r\nmaxmemory_policy:noeviction\r\n"
     );

@@ -14,7 +14,12 @@ mod bodies;
 mod crowd;
 mod frames;
 mod hostile;
-#[allow(dead_code, reason = "the moments of the screens are more")]
+#[allow(
+    dead_code,
+    clippy::unnecessary_wraps,
+    clippy::too_many_lines,
+    reason = "the moments of the screens are more, and told in words"
+)]
 #[path = "../screens/moment.rs"]
 mod moment;
 mod parsers;

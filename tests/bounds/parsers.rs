@@ -262,6 +262,9 @@ proptest! {
     }
 }
 
+/// A parser as it is asked.
+type Body = fn(&str);
+
 /// Nobody notices a tenth of a second at the start.
 const LIMIT: Duration = Duration::from_millis(100).saturating_mul(SLOWER);
 
@@ -269,7 +272,7 @@ const LIMIT: Duration = Duration::from_millis(100).saturating_mul(SLOWER);
 #[test]
 fn a_word_of_a_hundred_kilobytes_is_refused_at_once() {
     let word = "x".repeat(100_000);
-    let inputs: [(&str, fn(&str), String); 6] = [
+    let inputs: [(&str, Body, String); 6] = [
         ("connection string", bodies::connection_string, format!("{word}=1")),
         ("connection string", bodies::connection_string, format!("host={}", "a,".repeat(50_000))),
         ("configuration", bodies::configuration, format!("{word} = 1")),
