@@ -332,8 +332,8 @@ impl Session {
     /// Until something on the screen changes by itself: a toast ends, or the age of an outage grows.
     fn wake_in(&self) -> Duration {
         let failing = self.app.observers.iter().any(|observer| observer.outage().is_some());
-        // Without an outage only silence can change the screen, and silence is told after three intervals.
-        let heartbeat = if failing { Duration::from_secs(1) } else { self.app.options.interval * 4 };
+        // Without an outage only silence can change the screen.
+        let heartbeat = if failing { Duration::from_secs(1) } else { self.app.options.interval * 3 / 2 };
         // What is due already is overdue by a negative time: at once then.
         let until = |at: Timestamp| Duration::try_from(at.duration_since(now())).unwrap_or_default();
         let change = self.app.next_change().map(until);

@@ -28,7 +28,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_dbtriage");
 const WIDE: (u16, u16) = (200, 50);
 
 /// How long a question is deaf after it has opened, with a little more for the program to read the key.
-const DEAF: Duration = Duration::from_millis(260);
+const DEAF: Duration = Duration::from_millis(400);
 
 /// A password that occurs nowhere else, and one that is wrong.
 const PASSWORD: &str = "n0t-to-be-s33n";

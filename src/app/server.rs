@@ -52,61 +52,63 @@ fn identity(tick: &PgTick) -> Vec<(&'static str, Span)> {
     ]
 }
 
-/// A right that is there, or what would give it.
-fn right(name: &'static str, with: &str, without: &str, granted: bool, cure: &str) -> (&'static str, Span) {
-    let value = if granted {
-        Span::text(with.to_owned())
-    } else {
-        Span::new(Role::Warning, format!("{without}: {cure}"))
-    };
-    (name, value)
+/// A right that is there, or what would give it, on a line of its own.
+fn right(
+    name: &'static str,
+    with: &str,
+    without: &str,
+    granted: bool,
+    cure: String,
+) -> Vec<(&'static str, Span)> {
+    if granted {
+        return vec![(name, Span::text(with.to_owned()))];
+    }
+    vec![(name, Span::new(Role::Warning, without.to_owned())), ("", Span::text(cure))]
 }
 
 fn capabilities(tick: &PgTick) -> Vec<(&'static str, Span)> {
     let (server, rights) = (&tick.sample.server, &tick.sample.rights);
     let user = rights.user.as_str();
     let is_super = rights.superuser;
-    let mut all = vec![
-        right(
-            "sees",
-            "every session and statement in full",
-            "only its own sessions in full",
-            is_super || rights.read_all_stats,
-            &grant("pg_monitor", user),
-        ),
-        right(
-            "may signal",
-            if is_super { "every session" } else { "sessions of roles that are no superusers" },
-            "only sessions of its own role, and of roles it is a member of",
-            is_super || rights.signal_backend,
-            &grant("pg_signal_backend", user),
-        ),
-    ];
-    all.push(if server.version_num >= AUTOVACUUM_RIGHT_SINCE {
+    let mut all = right(
+        "sees",
+        "every session and statement in full",
+        "only its own sessions in full",
+        is_super || rights.read_all_stats,
+        grant("pg_monitor", user),
+    );
+    all.extend(right(
+        "may signal",
+        if is_super { "every session" } else { "sessions of roles that are no superusers" },
+        "only sessions of its own role, and of roles it is a member of",
+        is_super || rights.signal_backend,
+        grant("pg_signal_backend", user),
+    ));
+    all.extend(if server.version_num >= AUTOVACUUM_RIGHT_SINCE {
         right(
             "autovacuum",
             "may end its workers",
             "may not end its workers",
             is_super || rights.signal_autovacuum_worker == Some(true),
-            &grant("pg_signal_autovacuum_worker", user),
+            grant("pg_signal_autovacuum_worker", user),
         )
     } else {
         let may = if is_super { "may end its workers" } else { "only a superuser may end its workers" };
-        ("autovacuum", Span::text(may))
+        vec![("autovacuum", Span::text(may))]
     });
     let (usable, most) = (server.usable_connections, server.max_connections);
     let slots = format!("{usable} of {most} for every role, {} reserved", most.saturating_sub(usable));
-    all.push(if server.version_num >= RESERVED_SLOTS_SINCE {
+    all.extend(if server.version_num >= RESERVED_SLOTS_SINCE {
         right(
             "slots",
             &format!("{slots}, open to this role"),
             &format!("{slots}, closed to this role"),
             is_super || rights.reserved_connections == Some(true),
-            &grant("pg_use_reserved_connections", user),
+            grant("pg_use_reserved_connections", user),
         )
     } else {
         let who = if is_super { "open to this role" } else { "for superusers only" };
-        ("slots", Span::text(format!("{slots}, {who}")))
+        vec![("slots", Span::text(format!("{slots}, {who}")))]
     });
     if let Some(statements) = tick.sample.statements.value() {
         let version = &statements.extension_version;

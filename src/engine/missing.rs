@@ -18,7 +18,7 @@ pub fn unavailable(tick: &PgTick) -> Vec<(&'static str, Reason)> {
         ("prepared", sample.prepared.reason()),
         ("databases", sample.databases.reason()),
         ("statements", sample.statements.reason()),
-        ("wal", sample.wal.reason()),
+        ("wal", sample.wal.reason().or_else(|| sample.wal.value()?.refused.as_ref())),
         ("standbys", sample.senders.reason()),
         ("slots", sample.slots.reason()),
         ("walreceiver", sample.receiver.reason()),
@@ -30,12 +30,9 @@ pub fn unavailable(tick: &PgTick) -> Vec<(&'static str, Reason)> {
         let age = format::age_at(since, sample.server_time);
         list.push(("locks", Reason::new(format!("the lock table is {age} old: lock manager busy"))));
     }
-    if let Some(refused) = sample.wal.value().and_then(|wal| wal.refused.as_ref()) {
-        list.push(("wal", refused.clone()));
-    }
     if let Some(hidden) = sample.statements.value().map(|read| read.hidden_rows).filter(|rows| *rows > 0) {
         let reason = Reason::new(format!("{hidden} statements of other roles are hidden"));
-        list.push(("statements", reason.with_hint(grant("pg_read_all_stats", &sample.rights.user))));
+        list.push(("statements", reason.with_hint(grant("pg_monitor", &sample.rights.user))));
     }
     if !sample.rights.read_all_stats && !sample.rights.superuser {
         let user = &sample.rights.user;

@@ -5,7 +5,6 @@ use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
@@ -28,6 +27,8 @@ pub struct Inputs {
     receiver: mpsc::Receiver<Input>,
 }
 
+/// How often a silent terminal is asked whether it is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Inputs that may wait; a paste is one of them.
 const WAITING_MAX: usize = 1024;
 
@@ -57,24 +58,20 @@ impl Inputs {
     }
 }
 
-/// The next event. A terminal that is gone reads as ready for ever and never gives one, so it is asked whether it is
-/// still there; errors when it is not.
+/// The next event. A terminal that is gone reads as ready for ever and never gives one, so it is asked from time to
+/// time whether it is still there; errors when it is not. The waiting is left to crossterm, which would lose a key
+/// that came together with a signal.
 fn read() -> io::Result<Event> {
-    let input = io::stdin();
-    loop {
-        if crossterm::event::poll(Duration::ZERO)? {
-            return crossterm::event::read();
-        }
-        let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ready, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+    while !crossterm::event::poll(LOOK_EVERY)? {
+        let input = io::stdin();
+        let mut state = [PollFd::new(input.as_fd(), PollFlags::empty())];
         let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-        if ready.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone)) {
+        poll(&mut state, PollTimeout::ZERO)?;
+        if state.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone)) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
     }
+    crossterm::event::read()
 }
 
 fn translate(event: Event) -> Option<Input> {

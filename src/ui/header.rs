@@ -89,7 +89,9 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             spans.push(Span::new(Role::Good, "● "));
             spans.push(Span::text(format!("live {interval}s")));
             // A slow network: what is shown was so when it was asked for.
-            let late = format::seconds_between(tick.asked_at, tick.taken_at);
+            let took = format::seconds_between(tick.asked_at, tick.taken_at);
+            let silent = format::seconds_between(tick.taken_at, app.now);
+            let late = took.max(silent - app.options.interval.as_secs_f64());
             if late >= LATE_SECONDS {
                 spans.push(Span::new(Role::Warning, format!(", {} late", format::age(late))));
             }

@@ -28,6 +28,9 @@ fn the_finding_of_a_changed_password_names_the_cure() {
     watched.tty.wait_for("the finding to be chosen", PATIENCE, |screen| rows(screen)[2].contains("↵ show"));
     watched.tty.keys("\r");
     watched.tty.wait_for_text("check the password of \"pager\" (-W asks for it, PGPASSWORD, ~/.pgpass)");
+    // What is open goes with this key, the program with the next.
+    watched.tty.keys("q");
+    watched.tty.wait_for_no_text("Esc closes");
     set_password(&second, "right");
     watched.quit();
 }

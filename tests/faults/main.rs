@@ -39,7 +39,7 @@ const WIDE: (u16, u16) = (200, 50);
 const SOON: Duration = Duration::from_secs(2);
 
 /// How long a question is deaf after it has opened, with a little more for the program to read the key.
-const DEAF: Duration = Duration::from_millis(260);
+const DEAF: Duration = Duration::from_millis(400);
 
 /// The line of the first row in Activity and in Locks.
 const FIRST_ROW: usize = 6;

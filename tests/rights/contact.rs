@@ -110,8 +110,10 @@ fn enter_answers_in_every_pane() {
     let mut silent = Vec::new();
     for (key, name) in PANES.into_iter().filter(|(key, _)| *key != "1") {
         tty.keys(key);
-        tty.wait_for(&format!("{name} to speak"), PATIENCE, body_speaks);
-        let offered = tty.rows().last().unwrap().contains("↵ detail");
+        // What Enter would do here is nothing, so it is not offered.
+        tty.wait_for(&format!("{name} to speak"), PATIENCE, |screen| {
+            body_speaks(screen) && !rows(screen).last().unwrap().contains("↵ detail")
+        });
         tty.keys("\r");
         // Keys are taken in their order: once this one has opened the help, Enter has been taken.
         tty.keys("?");
@@ -119,8 +121,8 @@ fn enter_answers_in_every_pane() {
         tty.keys("?");
         tty.wait_for_no_text("Esc closes");
         let last = tty.rows().last().unwrap().clone();
-        if offered || !last.contains("detail: ") {
-            silent.push(format!("{name}: offered {offered}, answered {last:?}"));
+        if !last.contains("detail: ") {
+            silent.push(format!("{name}: answered {last:?}"));
         }
     }
     quit(tty);

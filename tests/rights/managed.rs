@@ -154,7 +154,7 @@ fn with_all_of_them_refused_the_standby_says_so_and_lives() {
         assert_eq!(dark(&target), ["wal", "standbys", "walreceiver"], "on {major}");
         the_rest_lives(&target, &format!("all refused on the standby of {major}"));
         let recovery = &target["replication"]["recovery"];
-        for figure in ["received_lsn", "replayed_lsn", "replay_lag_bytes", "replay_lag_seconds", "paused"] {
+        for figure in ["received_lsn", "replayed_lsn", "replay_lag_bytes", "replay_lag_seconds"] {
             assert!(recovery[figure].is_null(), "{figure} on {major}: {recovery}");
         }
         let mut tty = open(standby, "oncall", "shop", WIDE);

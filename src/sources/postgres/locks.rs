@@ -43,6 +43,8 @@ pub(super) enum Want {
     Texts(Vec<i64>),
     /// Read every lock of one process, and whom one of its waiters waits for.
     Holdings(i32, Option<i32>, oneshot::Sender<Result<Holdings, Reason>>),
+    /// Look again for the extension that counts statements: it failed, or was not there.
+    Extension,
     /// Read who holds advisory locks.
     AdvisoryHolders(oneshot::Sender<Result<Vec<i32>, Reason>>),
 }
@@ -138,7 +140,7 @@ async fn refuse_until(
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::Locks(_)) => catalog.send_modify(|it| it.locks_reads += 1),
-                Some(Want::Texts(_)) => {}
+                Some(Want::Texts(_) | Want::Extension) => {}
                 None => return true,
             },
         }
@@ -213,6 +215,7 @@ impl<'a> Reader<'a> {
                 drop(reply.send(self.read_holdings(pid, waiter).await));
             }
             Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
+            Due::Want(Want::Extension) => self.read_extension().await,
             Due::Names => self.read_names().await,
             Due::Ping => drop(self.line.client.simple_query(PING).await),
         }
@@ -289,6 +292,11 @@ impl<'a> Reader<'a> {
         self.catalog.send_modify(|it| it.names = Arc::new(names));
     }
 
+    async fn read_extension(&mut self) {
+        let rows = self.line.client.query_typed(sql::EXTENSION, &[]).await;
+        self.catalog.send_modify(|it| it.extension = found(rows, &it.names).or_else(|| it.extension.take()));
+    }
+
     async fn read_names(&mut self) {
         let client = &self.line.client;
         let (rights, roles, databases, extension) = futures::join!(
@@ -313,12 +321,7 @@ impl<'a> Reader<'a> {
             names.connected_database =
                 connected.and_then(|row| row.try_get(0).ok()).unwrap_or(names.connected_database);
         }
-        let database = names.databases.get(&names.connected_database).cloned().unwrap_or_default();
-        let extension = match extension {
-            Ok(rows) => Some(rows.first().map_or_else(|| Err(not_installed(&database)), extension_of)),
-            // Locked or lost: what was known before stands.
-            Err(_) => None,
-        };
+        let extension = found(extension, &names);
         let first_time = !self.catalog.borrow().ready;
         if let (true, Some(Ok(extension))) = (first_time, &extension) {
             // Once before the counters are first read, so that the statement is in them and its text is known.
@@ -384,6 +387,15 @@ impl<'a> Reader<'a> {
         let pids = rows.and_then(|rows| rows.iter().map(|row| read::get(row, 0)).collect());
         pids.map_err(|error| statement_reason(&error, &self.line.user))
     }
+}
+
+/// What the look for the extension found; `None` where it failed, because what was known before stands then.
+fn found(
+    rows: Result<Vec<tokio_postgres::Row>, tokio_postgres::Error>,
+    names: &Names,
+) -> Option<Result<Extension, Reason>> {
+    let database = names.databases.get(&names.connected_database).cloned().unwrap_or_default();
+    rows.ok().map(|rows| rows.first().map_or_else(|| Err(not_installed(&database)), extension_of))
 }
 
 fn extension_of(row: &tokio_postgres::Row) -> Result<Extension, Reason> {

@@ -2,8 +2,9 @@
 //!
 //! While an answer is overdue nothing new is sent, and the screen is told how long it has been waiting.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+mod statements;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,29 +15,25 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use super::batch::{Batch, Clock, Plan, Probe, StatementsRead, batch};
+use self::statements::StatementBeat;
+use super::batch::{Batch, Clock, Plan, Probe, batch};
 use super::detour::Detour;
 use super::error::{innermost, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
 use super::{OwnPids, Pace, Place, Retry};
-use crate::model::postgres::{
-    LockTable, Oid, Sample as PgSample, Server, Session, Statement, StatementKey, Statements,
-};
+use crate::model::postgres::{LockTable, Oid, Sample as PgSample, Server, Session, Statements};
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 
 /// How long a tick waits for the lock table before it goes on with the one before.
 const LOCKS_LIMIT: Duration = Duration::from_millis(250);
-/// What a slow network may add to the limit of a tick.
+/// What a network adds to the limit of a tick: so much it may become slower from one to the next, and so much in all.
+const SLOWER: Duration = Duration::from_secs(2);
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(3);
 /// An answer that has not come after this long may never come.
 const OVERDUE: Duration = Duration::from_secs(8);
 /// How long the first tick waits for names, so that the first screen has them.
 const NAMES_LIMIT: Duration = Duration::from_millis(200);
-/// Statements whose text is wanted: this many by growth, and as many by total.
-const TEXTS_WANTED: usize = 50;
-/// The statistics may use this share of one server core: a reading pauses fifty times its own cost.
-const COST_FACTOR: u32 = 50;
 
 /// What ties the sampler to the other tasks.
 #[derive(Debug)]
@@ -72,15 +69,6 @@ pub(super) struct Sampler {
     wal_apart: bool,
     /// The count of lock tables read when the last one was ordered.
     locks_ordered: Option<u64>,
-}
-
-/// When statements were read and what they were, between two readings.
-#[derive(Debug, Default)]
-struct StatementBeat {
-    due: Option<Instant>,
-    last: Option<Reading<Arc<Statements>>>,
-    totals: BTreeMap<StatementKey, f64>,
-    texts_asked: Option<Instant>,
 }
 
 /// A batch that has been sent.
@@ -240,9 +228,10 @@ impl Sampler {
         delivered.map_err(|()| Lost::Listener)
     }
 
-    /// How long an answer may take before it is overdue: the limit of a tick beyond what the last one took.
+    /// How long an answer may take before it is overdue: the limit of a tick beyond what the last one took, and what
+    /// the network may have become slower by.
     fn patience(&self) -> Duration {
-        self.pace().deadline() + self.last_round_trip.min(ROUND_TRIP_MAX)
+        self.pace().deadline() + self.last_round_trip.clamp(SLOWER, ROUND_TRIP_MAX)
     }
 
     fn pace(&self) -> Pace {
@@ -338,6 +327,7 @@ impl Sampler {
         self.note_roles(&batch.sessions);
         let locks =
             self.locks(&batch.sessions, rights.read_all_stats || rights.superuser, batch.clock.now).await;
+        self.look_for_extension();
         self.ask_for_texts(pace).await;
         let catalog = self.wires.catalog.borrow().clone();
         let patience = 3.0 * pace.statements_every.max(pace.interval).as_secs_f64();
@@ -430,68 +420,6 @@ impl Sampler {
         drop(timeout(LOCKS_LIMIT, read).await);
         self.wires.catalog.borrow().lock_table(since, now)
     }
-
-    fn keep_statements(
-        &mut self,
-        read: Option<StatementsRead>,
-        pace: Pace,
-        elapsed: Duration,
-        clock: &Clock,
-    ) {
-        let Some(read) = read else {
-            if matches!(self.wires.catalog.borrow().extension, Some(Err(_))) {
-                // Dropped meanwhile, or never there.
-                self.statements.last = None;
-            }
-            return;
-        };
-        let cost = elapsed.saturating_sub(self.best_round_trip);
-        self.statements.due = Some(
-            Instant::now() + pace.statements_every.max(cost * COST_FACTOR).saturating_sub(pace.interval / 2),
-        );
-        self.statements.last = Some(match read.rows {
-            Reading::Fresh(rows) => {
-                let hidden_rows = rows.iter().filter(|row| row.is_none()).count();
-                let statements = Statements {
-                    read_at: clock.now,
-                    extension_version: read.extension_version,
-                    hidden_rows: u64::try_from(hidden_rows).unwrap_or_default(),
-                    rows: rows.into_iter().flatten().collect(),
-                    dealloc: read.info.and_then(|(dealloc, _)| dealloc),
-                    stats_reset: read.info.and_then(|(_, reset)| reset),
-                };
-                Reading::Fresh(Arc::new(statements))
-            }
-            Reading::Stale(..) => return,
-            Reading::Unavailable(reason) => Reading::Unavailable(reason),
-        });
-    }
-
-    /// Asks the locks connection for the texts of the statements that matter and have none yet.
-    async fn ask_for_texts(&mut self, pace: Pace) {
-        let Some(Reading::Fresh(statements)) = &self.statements.last else { return };
-        if self.statements.texts_asked.is_some_and(|asked| asked.elapsed() < pace.texts_every) {
-            return;
-        }
-        let known = Arc::clone(&self.wires.catalog.borrow().texts);
-        let growth = |row: &Statement| {
-            row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
-        };
-        let mut wanted = most(&statements.rows, growth);
-        wanted.extend(most(&statements.rows, |row| row.total_exec_ms));
-        wanted.retain(|key| !known.contains_key(key));
-        self.statements.totals = statements.rows.iter().map(|row| (row.key, row.total_exec_ms)).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        self.statements.texts_asked = Some(Instant::now());
-        let queryids = wanted.iter().map(|key| key.queryid).collect();
-        if self.wires.wants.try_send(Want::Texts(queryids)).is_ok() && pace.texts_every.is_zero() {
-            // A report has no later tick to show them in.
-            let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
-            drop(timeout(Duration::from_secs(1), wait).await);
-        }
-    }
 }
 
 /// The sessions whose statement bears our mark.
@@ -501,13 +429,6 @@ fn ours_by_text(sessions: &Reading<Vec<Session>>) -> Vec<i32> {
         .filter(|session| session.query.starts_with("/* dbtriage:"))
         .map(|session| session.id.pid)
         .collect()
-}
-
-/// The statements that weigh most.
-fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
-    let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
-    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(Reverse(a.1).cmp(&Reverse(b.1))));
-    ranked.into_iter().take(TEXTS_WANTED).map(|(_, key)| key).collect()
 }
 
 /// Whether the server said that it is about to close the connection.

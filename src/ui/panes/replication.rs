@@ -103,8 +103,9 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, tick: &PgTick) {
         area = below(area, wrapped(canvas, area, 2, Role::Warning, &why.to_string()));
     }
     let rights = &tick.sample.rights;
-    let has_some = tick.replication.standbys.value().is_some_and(|standbys| !standbys.is_empty());
-    if has_some && !rights.superuser && !rights.read_all_stats {
+    let has_standbys = tick.replication.standbys.value().is_some_and(|standbys| !standbys.is_empty());
+    let has_figures = has_standbys || tick.replication.recovery.is_some();
+    if has_figures && !rights.superuser && !rights.read_all_stats {
         let why = format!("the figures are hidden from this role: {}", grant("pg_monitor", &rights.user));
         area = below(area, wrapped(canvas, area, 2, Role::Warning, &why));
     }

@@ -1,0 +1,117 @@
+//! The counters of statements: on a slower beat than the sessions, by what reading them costs.
+//!
+//! It must not know how they are asked for.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::super::Pace;
+use super::super::batch::{Clock, StatementsRead};
+use super::super::locks::Want;
+use super::Sampler;
+use crate::model::Reading;
+use crate::model::postgres::{Statement, StatementKey, Statements};
+
+/// While there are no counters the extension is looked for this often.
+const EXTENSION_EVERY: Duration = Duration::from_secs(3);
+/// Statements whose text is wanted: this many by growth, and as many by total.
+const TEXTS_WANTED: usize = 50;
+/// The statistics may use this share of one server core: a reading pauses fifty times its own cost.
+const COST_FACTOR: u32 = 50;
+
+/// When statements were read and what they were, between two readings.
+#[derive(Debug, Default)]
+pub(super) struct StatementBeat {
+    pub(super) due: Option<Instant>,
+    pub(super) last: Option<Reading<Arc<Statements>>>,
+    totals: BTreeMap<StatementKey, f64>,
+    texts_asked: Option<Instant>,
+    /// When the extension was looked for again.
+    looked: Option<Instant>,
+}
+
+impl Sampler {
+    /// Keeps what was read, and decides when to read again.
+    pub(super) fn keep_statements(
+        &mut self,
+        read: Option<StatementsRead>,
+        pace: Pace,
+        elapsed: Duration,
+        clock: &Clock,
+    ) {
+        let Some(read) = read else {
+            if matches!(self.wires.catalog.borrow().extension, Some(Err(_))) {
+                // Dropped meanwhile, or never there.
+                self.statements.last = None;
+            }
+            return;
+        };
+        let cost = elapsed.saturating_sub(self.best_round_trip);
+        self.statements.due = Some(
+            Instant::now() + pace.statements_every.max(cost * COST_FACTOR).saturating_sub(pace.interval / 2),
+        );
+        self.statements.last = Some(match read.rows {
+            Reading::Fresh(rows) => {
+                let hidden_rows = rows.iter().filter(|row| row.is_none()).count();
+                let statements = Statements {
+                    read_at: clock.now,
+                    extension_version: read.extension_version,
+                    hidden_rows: u64::try_from(hidden_rows).unwrap_or_default(),
+                    rows: rows.into_iter().flatten().collect(),
+                    dealloc: read.info.and_then(|(dealloc, _)| dealloc),
+                    stats_reset: read.info.and_then(|(_, reset)| reset),
+                };
+                Reading::Fresh(Arc::new(statements))
+            }
+            Reading::Stale(..) => return,
+            Reading::Unavailable(reason) => Reading::Unavailable(reason),
+        });
+    }
+
+    /// Has the extension looked for again while there are no counters: somebody may create, drop or move it.
+    pub(super) fn look_for_extension(&mut self) {
+        let is_dark = matches!(self.statements.last, Some(Reading::Unavailable(_)))
+            || matches!(self.wires.catalog.borrow().extension, Some(Err(_)));
+        let is_due = self.statements.looked.is_none_or(|at| EXTENSION_EVERY <= at.elapsed());
+        if is_dark && is_due && self.wires.wants.try_send(Want::Extension).is_ok() {
+            self.statements.looked = Some(Instant::now());
+        }
+    }
+
+    /// Asks the locks connection for the texts of the statements that matter and have none yet.
+    pub(super) async fn ask_for_texts(&mut self, pace: Pace) {
+        let Some(Reading::Fresh(statements)) = &self.statements.last else { return };
+        if self.statements.texts_asked.is_some_and(|asked| asked.elapsed() < pace.texts_every) {
+            return;
+        }
+        let known = Arc::clone(&self.wires.catalog.borrow().texts);
+        let growth = |row: &Statement| {
+            row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
+        };
+        let mut wanted = most(&statements.rows, growth);
+        wanted.extend(most(&statements.rows, |row| row.total_exec_ms));
+        wanted.retain(|key| !known.contains_key(key));
+        self.statements.totals = statements.rows.iter().map(|row| (row.key, row.total_exec_ms)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        self.statements.texts_asked = Some(Instant::now());
+        let queryids = wanted.iter().map(|key| key.queryid).collect();
+        if self.wires.wants.try_send(Want::Texts(queryids)).is_ok() && pace.texts_every.is_zero() {
+            // A report has no later tick to show them in.
+            let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
+            drop(timeout(Duration::from_secs(1), wait).await);
+        }
+    }
+}
+
+/// The statements that weigh most.
+fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
+    let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(Reverse(a.1).cmp(&Reverse(b.1))));
+    ranked.into_iter().take(TEXTS_WANTED).map(|(_, key)| key).collect()
+}
