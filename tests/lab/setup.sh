@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the lab, the demo and the tests need on a Debian machine: a PostgreSQL server, Redis, tmux
-# and a C linker for cargo. Does nothing when they are there.
+# Installs what the lab, the demo and the tests need on a Debian machine: a PostgreSQL server, Redis,
+# PgBouncer, tmux and a C linker for cargo. Does nothing when they are there.
 #
 #     sh tests/lab/setup.sh [--all-versions]
 #
@@ -45,6 +45,8 @@ if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb 
     missing="$missing postgresql"
 fi
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+# An ordinary user of Debian has no sbin in the PATH.
+[ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 command -v tmux >/dev/null 2>&1 || missing="$missing tmux"
 if [ -n "$all_versions" ] && [ -n "$(absent)" ]; then
@@ -138,7 +140,7 @@ fetch_absent() {
 }
 
 if [ -z "$missing" ]; then
-    echo "lab: PostgreSQL, Redis and cc are installed"
+    echo "lab: PostgreSQL, Redis, PgBouncer and cc are installed"
 else
     install_missing "$@"
 fi
