@@ -1,1 +1,194 @@
-//! To come.
+//! Several hosts: the one that is wanted is found in every order, those that are not are told, and after a failover the
+//! program is where the new primary is.
+
+use std::net::TcpListener;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use dbtriage_lab::terminal::{PATIENCE, Tty, rows};
+use dbtriage_lab::{Lab, Network, Options, Proxy};
+use pretty_assertions::assert_eq;
+
+use super::{Done, PROGRAM, assert_says, snapshot};
+
+fn lab_with_standby() -> Lab {
+    Lab::start(Options { redis: false, ..Options::default() }).unwrap()
+}
+
+static LAB: LazyLock<Lab> = LazyLock::new(lab_with_standby);
+
+fn primary() -> u16 {
+    LAB.primary().port
+}
+
+fn standby() -> u16 {
+    LAB.standby().unwrap().port
+}
+
+/// A port on which nobody listens.
+fn closed() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn conninfo(ports: &[u16], more: &str) -> String {
+    let hosts = vec!["127.0.0.1"; ports.len()].join(",");
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    format!("host={hosts} port={} user=oncall dbname=shop {more}", ports.join(","))
+}
+
+fn report(conninfo: &str) -> Done {
+    let home = tempfile::tempdir().unwrap();
+    snapshot(home.path(), &[conninfo], &[])
+}
+
+/// The role of the server that was reached, by its own word.
+fn role(done: &Done) -> &str {
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let roles = ["primary", "standby"].map(|role| (role, done.stdout.contains(&format!(" {role}  up "))));
+    match roles {
+        [(role, true), (_, false)] | [(_, false), (role, true)] => role,
+        _ => panic!("{} names one role", done.stdout),
+    }
+}
+
+#[test]
+fn the_kind_of_server_that_is_wanted_is_found_in_every_order() {
+    let (a, b, down) = (primary(), standby(), closed());
+    let cases: Vec<(&str, Vec<u16>, &str)> = vec![
+        ("any", vec![a, b], "primary"),
+        ("any", vec![b, a], "standby"),
+        ("any", vec![down, b], "standby"),
+        ("read-write", vec![b, a], "primary"),
+        ("read-write", vec![a, b], "primary"),
+        ("read-only", vec![a, b], "standby"),
+        ("read-only", vec![b, a], "standby"),
+        ("primary", vec![b, a], "primary"),
+        ("primary", vec![down, b, a], "primary"),
+        ("standby", vec![a, b], "standby"),
+        ("standby", vec![a, down, b], "standby"),
+        ("prefer-standby", vec![a, b], "standby"),
+        ("prefer-standby", vec![a, down], "primary"),
+        ("prefer-standby", vec![down, a], "primary"),
+    ];
+    // As many at once as the machine has cores for.
+    for cases in cases.chunks(3) {
+        std::thread::scope(|scope| {
+            for (attrs, ports, wanted) in cases {
+                scope.spawn(move || {
+                    let conninfo = conninfo(ports, &format!("target_session_attrs={attrs}"));
+                    assert_eq!(role(&report(&conninfo)), *wanted, "{conninfo}, primary {a}, standby {b}");
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn the_wanted_kind_of_server_may_stand_in_the_environment() {
+    let home = tempfile::tempdir().unwrap();
+    let ports = format!("{},{}", primary(), standby());
+    let environment = [
+        ("PGHOST", "127.0.0.1,127.0.0.1"),
+        ("PGPORT", &ports),
+        ("PGUSER", "oncall"),
+        ("PGDATABASE", "shop"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+    ];
+    assert_eq!(role(&snapshot(home.path(), &[], &environment)), "standby");
+}
+
+#[test]
+fn a_report_names_the_server_that_it_is_about() {
+    let done = report(&conninfo(&[closed(), standby()], "target_session_attrs=standby"));
+    let line = done.stdout.lines().find(|line| line.contains(" standby  up ")).unwrap();
+    assert!(line.starts_with(&format!("127.0.0.1:{}/shop", standby())), "{line:?}");
+}
+
+#[test]
+fn every_host_that_did_not_let_us_in_is_told_with_its_reason() {
+    let (down, other) = (closed(), closed());
+    let done = report(&conninfo(&[down, other], ""));
+    assert_eq!(done.code, Some(3));
+    let both = [format!("127.0.0.1:{down}"), format!("127.0.0.1:{other}")];
+    assert_says(&done.stderr, &[&both[0], &both[1], "Connection refused"], "two that are down");
+
+    // The host that is down is not what one has to change.
+    let done = report(&conninfo(&[down, primary()], "user=nobody_at_all"));
+    assert_eq!(done.code, Some(3));
+    let words = [both[0].as_str(), "Connection refused", "role \"nobody_at_all\" does not exist"];
+    assert_says(&done.stderr, &words, "one down, one refuses");
+}
+
+#[test]
+fn a_kind_of_server_that_is_not_there_is_told_with_every_host() {
+    let down = closed();
+    let names = [format!("127.0.0.1:{}", primary()), format!("127.0.0.1:{down}")];
+    for ports in [[primary(), down], [down, primary()]] {
+        let done = report(&conninfo(&ports, "target_session_attrs=standby"));
+        assert_eq!(done.code, Some(3));
+        let words =
+            [names[0].as_str(), "is not a standby", "target_session_attrs", &names[1], "Connection refused"];
+        assert_says(&done.stderr, &words, &format!("{ports:?}"));
+    }
+}
+
+#[test]
+fn a_host_that_swallows_everything_holds_up_no_longer_than_the_limit() {
+    let swallowing = Proxy::start(primary()).unwrap();
+    swallowing.set(Network::BlackHole);
+    let started = Instant::now();
+    let done = report(&conninfo(&[swallowing.port, primary()], "connect_timeout=2"));
+    assert_eq!(role(&done), "primary");
+    let taken = started.elapsed();
+    assert!(Duration::from_secs(2) <= taken && taken < Duration::from_secs(6), "{taken:?}");
+}
+
+#[test]
+fn after_a_failover_the_program_is_live_on_the_new_primary_by_itself() {
+    let lab = lab_with_standby();
+    let (old, new) = (lab.primary(), lab.standby().unwrap());
+    let conninfo = conninfo(&[old.port, new.port], "target_session_attrs=primary");
+    let mut tty = Tty::start(PROGRAM, (160, 45), &[&conninfo]);
+    tty.wait_for("the old primary", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        first.contains("● live") && first.contains("primary")
+    });
+    old.stop("fast").unwrap();
+    tty.wait_for("the loss to be told", PATIENCE, |screen| rows(screen)[0].contains('○'));
+    // Both are named: the one that is gone, and the one that will not do yet.
+    tty.wait_for_text("Connection refused");
+    new.promote().unwrap();
+    let promoted = Instant::now();
+    let live = tty.wait_for("the new primary", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        first.contains("● live") && first.contains("primary")
+    });
+    println!("live on the new primary {:?} after its promotion", live.saturating_duration_since(promoted));
+    // All three connections are with the new one.
+    let second = new.client("postgres", "shop").unwrap();
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbtriage'";
+    dbtriage_lab::terminal::until("all three connections", PATIENCE, || second.cell(ours).unwrap() == "3");
+    let first = tty.rows()[0].clone();
+    assert!(first.contains(&format!(":{}", new.port)), "{first:?} names the new primary");
+    assert!(!first.contains(&format!(":{}", old.port)), "{first:?} names no server that is down");
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
+}
+
+#[test]
+fn a_promotion_under_our_eyes_is_told_by_the_first_line() {
+    let lab = lab_with_standby();
+    let standby = lab.standby().unwrap();
+    let mut tty = Tty::start(PROGRAM, (160, 45), &[&standby.uri("oncall", "shop")]);
+    tty.wait_for("the standby", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        first.contains("● live") && first.contains("standby")
+    });
+    standby.promote().unwrap();
+    tty.wait_for("the same server as primary", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        first.contains("● live") && first.contains("primary")
+    });
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
+}

@@ -1,1 +1,257 @@
-//! To come.
+//! Through PgBouncer: it works, it is said, and nobody behind the same pooler notices.
+
+use std::sync::LazyLock;
+
+use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
+use dbtriage_lab::{Client, Lab, PoolMode, Pooler};
+use pretty_assertions::assert_eq;
+
+use super::{Done, PROGRAM, assert_says, lab, snapshot};
+
+/// What the report and the screen say.
+const SAID: &str = "through a pooler";
+
+/// A server behind a pooler of each mode.
+struct Site {
+    transaction: Pooler,
+    session: Pooler,
+    lab: Lab,
+}
+
+static SITE: LazyLock<Site> = LazyLock::new(|| {
+    let lab = lab(50);
+    let start = |mode| Pooler::start(lab.primary(), mode, 5).unwrap();
+    Site { transaction: start(PoolMode::Transaction), session: start(PoolMode::Session), lab }
+});
+
+fn report(arguments: &[&str]) -> Done {
+    let home = tempfile::tempdir().unwrap();
+    snapshot(home.path(), arguments, &[])
+}
+
+fn json(uri: &str) -> String {
+    let done = report(&["--format", "json", uri]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+    done.stdout
+}
+
+fn open(uri: &str) -> Tty {
+    let mut tty = Tty::start(PROGRAM, (160, 45), &[uri]);
+    tty.wait_for_text("● live");
+    tty
+}
+
+fn quit(tty: Tty) {
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
+}
+
+fn admin(lab: &Lab) -> Client {
+    lab.primary().client("postgres", "shop").unwrap()
+}
+
+#[test]
+fn a_report_through_a_pooler_works_and_says_so() {
+    for pooler in [&SITE.transaction, &SITE.session] {
+        let uri = pooler.uri("oncall", "shop");
+        let told = json(&uri);
+        assert_says(&told, &["\"status\": \"ok\"", SAID], "JSON");
+        let done = report(&[&uri]);
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
+        assert_says(&done.stdout, &["through a pooler: sessions are the pooler's"], "text");
+        for part in ["sessions", "locks", "statements"] {
+            assert!(!done.stdout.contains(&format!("not available: {part}")), "{}", done.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_report_without_a_pooler_says_nothing_of_one() {
+    let uri = SITE.lab.primary().uri("oncall", "shop");
+    assert!(!json(&uri).contains("pooler"));
+    assert!(!report(&[&uri]).stdout.contains("pooler"));
+}
+
+#[test]
+fn the_screen_through_a_pooler_works_and_says_so() {
+    for pooler in [&SITE.transaction, &SITE.session] {
+        let mut tty = open(&pooler.uri("oncall", "shop"));
+        tty.wait_for("the pooler to be told in the first lines", PATIENCE, |screen| {
+            rows(screen).iter().take(4).any(|row| row.contains(SAID))
+        });
+        quit(tty);
+    }
+}
+
+#[test]
+fn a_screen_without_a_pooler_says_nothing_of_one() {
+    let mut tty = open(&SITE.lab.primary().uri("oncall", "shop"));
+    tty.wait_for_text("(ours)");
+    assert!(!tty.contents().contains("pooler"), "{}", tty.contents());
+    quit(tty);
+}
+
+#[test]
+fn the_screen_stays_live_through_a_pooler_that_has_one_session_only() {
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 1).unwrap();
+    let mut tty = open(&pooler.uri("oncall", "shop"));
+    let clock = |screen: &vt100::Screen| rows(screen)[0].trim_end().rsplit(' ').next().map(str::to_owned);
+    for _ in 0..3 {
+        let before = tty.look(clock);
+        tty.wait_for("the next sample", PATIENCE, |screen| {
+            clock(screen) != before && rows(screen)[0].contains("● live")
+        });
+    }
+    quit(tty);
+}
+
+/// The settings of a session of the pool that an application may notice.
+const NOTICED: &str = "SELECT name, setting FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', \
+    'search_path', 'jit', 'max_parallel_workers_per_gather', 'default_transaction_read_only', \
+    'idle_in_transaction_session_timeout', 'idle_session_timeout') ORDER BY name";
+
+#[test]
+fn the_sessions_of_the_pool_are_left_as_they_were() {
+    for mode in [PoolMode::Transaction, PoolMode::Session] {
+        let lab = lab(50);
+        // One session for each role: whoever comes next as the same role gets the one that we had.
+        let pooler = Pooler::start(lab.primary(), mode, 1).unwrap();
+        let uri = pooler.uri("shop_owner", "shop");
+        let settings = || pooler.client_as("shop_owner", "shop", "web").unwrap().rows(NOTICED).unwrap();
+        let before = settings();
+        let done = report(&[&uri, "-w"]);
+        let after = settings();
+        assert_eq!(after, before, "{mode:?}: {}{}", done.stdout, done.stderr);
+    }
+}
+
+#[test]
+fn an_application_of_the_same_pool_writes_while_we_look() {
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 2).unwrap();
+    let web = pooler.client_as("shop_owner", "shop", "web").unwrap();
+    web.execute("CREATE TABLE public.visits (n int)").unwrap();
+    let tty = open(&pooler.uri("shop_owner", "shop"));
+    let mut failures = Vec::new();
+    for n in 0..50 {
+        if let Err(error) = web.execute(&format!("INSERT INTO visits VALUES ({n})")) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    quit(tty);
+    failures.sort();
+    failures.dedup();
+    assert_eq!(failures, Vec::<String>::new());
+}
+
+#[test]
+fn our_own_sessions_are_told_from_others_through_a_pooler() {
+    // Its own lab: whatever calls itself dbtriage here is ours.
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 5).unwrap();
+    let mut tty = open(&pooler.uri("oncall", "shop"));
+    tty.wait_for_text("(ours)");
+    // Whichever sessions of the server serve us at the moment.
+    for _ in 0..5 {
+        let before = tty.rows()[0].clone();
+        tty.wait_for("the next sample", PATIENCE, |screen| rows(screen)[0] != before);
+        let foreign: Vec<String> = tty.rows().into_iter().filter(|row| row.contains(" dbtriage  ")).collect();
+        assert!(foreign.is_empty(), "sessions of ours that are not told as (ours): {foreign:#?}");
+    }
+    quit(tty);
+}
+
+#[test]
+fn a_session_is_terminated_through_a_pooler_and_no_other() {
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 5).unwrap();
+    let second = admin(&lab);
+    let [stuck, other] = ["stuck", "other"].map(|name| pooler.client_as("shop_owner", "shop", name).unwrap());
+    other.execute("BEGIN").unwrap();
+    let pid_of_other = other.cell("SELECT pg_backend_pid()").unwrap();
+    stuck.execute("BEGIN; LOCK TABLE public.reports IN ACCESS EXCLUSIVE MODE").unwrap();
+    let pid = stuck.cell("SELECT pg_backend_pid()").unwrap();
+    let waiter = lab.primary().client_as("shop_owner", "shop", "waiter").unwrap();
+    let blocked = waiter.spawn("SELECT count(*) FROM public.reports");
+    let mut tty = open(&pooler.uri("oncall", "shop"));
+    tty.keys("/");
+    tty.keys("stuck\r");
+    tty.wait_for("the stuck session to be selected", PATIENCE, |screen| {
+        rows(screen).iter().any(|row| row.contains('>') && row.contains(&format!("{pid} stuck")))
+    });
+    tty.keys("K");
+    tty.wait_for_text(&format!("Terminate {pid} ?"));
+    let asked = dbtriage_lab::terminal::now();
+    // A question is deaf at first.
+    until("the question to hear", PATIENCE, || asked.elapsed() > std::time::Duration::from_millis(300));
+    tty.keys("y");
+    tty.wait_for_text(&format!("terminated {pid} stuck: gone after"));
+    blocked.wait(PATIENCE).unwrap();
+    assert_eq!(other.cell("SELECT pg_backend_pid()").unwrap(), pid_of_other);
+    assert_eq!(second.rows(&format!("SELECT FROM pg_stat_activity WHERE pid = {pid}")).unwrap().len(), 0);
+    quit(tty);
+}
+
+#[test]
+fn the_console_of_the_pooler_is_told_as_that() {
+    let rows = SITE.transaction.console("SHOW VERSION").unwrap();
+    assert!(format!("{rows:?}").contains("PgBouncer"), "{rows:?}");
+    for user in ["postgres", "oncall"] {
+        let done = report(&[&SITE.transaction.uri(user, "pgbouncer")]);
+        assert_eq!(done.code, Some(3), "{}", done.stdout);
+        assert_says(&done.stderr, &["PgBouncer", "console", "-d"], user);
+    }
+}
+
+#[test]
+fn options_that_the_pooler_refuses_are_told_as_that() {
+    let uri = format!("{}?options=-c%20geqo%3Doff", SITE.transaction.uri("oncall", "shop"));
+    let done = report(&[&uri]);
+    assert_eq!(done.code, Some(3));
+    let words = ["unsupported startup parameter", "options", "pooler", "leave out options"];
+    assert_says(&done.stderr, &words, "options through a pooler");
+}
+
+#[test]
+fn a_role_or_database_that_the_pooler_does_not_know_is_told_as_that() {
+    let done = report(&[&SITE.transaction.uri("stranger", "shop")]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert_says(&done.stderr, &["stranger", "-U"], "a role");
+    let done = report(&[&SITE.transaction.uri("oncall", "nowhere")]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert_says(&done.stderr, &["\"nowhere\" does not exist", "-d"], "a database");
+}
+
+#[test]
+fn a_pooler_that_is_down_is_told_and_one_that_is_back_is_live_by_itself() {
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 5).unwrap();
+    let uri = pooler.uri("oncall", "shop");
+    let mut tty = open(&uri);
+    pooler.stop();
+    tty.wait_for("the loss to be told", PATIENCE, |screen| rows(screen)[0].contains("○ unreachable"));
+    tty.wait_for_text("Connection refused");
+    let done = report(&[&uri]);
+    assert_eq!(done.code, Some(3));
+    assert_says(&done.stderr, &["Connection refused", "is the server running there?"], "the pooler is down");
+    pooler.restart().unwrap();
+    tty.wait_for_text("● live");
+    quit(tty);
+}
+
+#[test]
+fn a_server_that_is_down_behind_its_pooler_is_told_and_is_live_again_by_itself() {
+    let lab = lab(50);
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 5).unwrap();
+    let mut tty = open(&pooler.uri("oncall", "shop"));
+    lab.primary().stop("fast").unwrap();
+    tty.wait_for("the loss to be told", PATIENCE, |screen| rows(screen)[0].contains('○'));
+    // The pooler answers, and the server behind it does not: two different things to do.
+    tty.wait_for("the pooler to be told from the server", PATIENCE, |screen| {
+        screen.contents().contains("the pooler") && screen.contents().contains("server")
+    });
+    lab.primary().start().unwrap();
+    tty.wait_for_text("● live");
+    quit(tty);
+}
