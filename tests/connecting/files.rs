@@ -16,7 +16,7 @@ use super::{Done, admit_first, assert_says, lab, open_in, refusal, reload, snaps
 /// Roles that need a password, and what it is; both hold what the password file gives a meaning to.
 const ROLES: [(&str, &str); 3] = [("locked", "sesame"), ("a:b", "se:sa\\me"), ("back\\slash", "*")];
 
-static LAB: LazyLock<Lab> = LazyLock::new(|| {
+pub(crate) static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let lab = lab(50);
     let admin = lab.primary().client("postgres", "shop").unwrap();
     for (role, password) in ROLES {
@@ -142,6 +142,9 @@ async fn a_socket_is_called_localhost_or_by_its_folder_in_the_password_file() {
     open_in(&conninfo, &[("HOME", text(home.path()))]).await.unwrap();
 }
 
+/// Arguments, environment, and what the refusal says.
+type Mistake<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// A home with a service file.
 fn home_with_services() -> TempDir {
     let home = tempfile::tempdir().unwrap();
@@ -155,15 +158,17 @@ fn home_with_services() -> TempDir {
     home
 }
 
-/// Who came in where, by the report's own words.
-fn identity(done: &Done) -> (String, String) {
+/// The database of the report; the server is this one.
+fn database(done: &Done) -> String {
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     let name = format!("127.0.0.1:{}/", port());
-    let line = done.stdout.lines().find(|line| line.starts_with(&name));
+    let line = done.stdout.lines().find_map(|line| line.strip_prefix(&name));
     let line = line.unwrap_or_else(|| panic!("{:?} names {name}", done.stdout));
-    let database = line[name.len()..].split_whitespace().next().unwrap().to_owned();
-    (line.to_owned(), database)
+    line.split_whitespace().next().unwrap().to_owned()
 }
+
+/// Where one is at home, what is typed, what the environment holds.
+type Named<'a> = (&'a Path, Vec<&'a str>, Vec<(&'a str, &'a str)>);
 
 #[test]
 fn a_service_is_found_wherever_it_is_named() {
@@ -175,7 +180,7 @@ fn a_service_is_found_wherever_it_is_named() {
     let elsewhere = folder.join("pg_service.conf");
     let bare = tempfile::tempdir().unwrap();
     let (at_home, nowhere) = (home.path(), bare.path());
-    let cases: Vec<(&Path, Vec<&str>, Vec<(&str, &str)>)> = vec![
+    let cases: Vec<Named<'_>> = vec![
         (at_home, vec!["service=shop"], vec![]),
         (at_home, vec!["postgres://?service=shop"], vec![]),
         (at_home, vec![], vec![("PGSERVICE", "shop")]),
@@ -185,7 +190,7 @@ fn a_service_is_found_wherever_it_is_named() {
     ];
     for (home, arguments, environment) in cases {
         let done = snapshot(home, &arguments, &environment);
-        assert_eq!(identity(&done).1, "shop", "{arguments:?} {environment:?}");
+        assert_eq!(database(&done), "shop", "{arguments:?} {environment:?}");
     }
 }
 
@@ -220,7 +225,7 @@ async fn the_connection_string_beats_the_service_which_beats_the_environment() {
 fn a_service_that_cannot_be_used_is_told_with_the_file() {
     let home = home_with_services();
     let file = home.path().join(".pg_service.conf");
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 4] = [
+    let cases: [Mistake<'_>; 4] = [
         (&["service=shpo"], &[], &["service \"shpo\" is not defined", text(&file), "add a section [shpo]"]),
         (&[], &[("PGSERVICE", "shpo")], &["service \"shpo\" is not defined", text(&file)]),
         (&["service=broken"], &[], &["service \"broken\"", "\"hots\"", "did you mean \"host\"?"]),

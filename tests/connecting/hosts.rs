@@ -163,7 +163,9 @@ fn after_a_failover_the_program_is_live_on_the_new_primary_by_itself() {
         let first = &rows(screen)[0];
         first.contains("● live") && first.contains("primary")
     });
-    println!("live on the new primary {:?} after its promotion", live.saturating_duration_since(promoted));
+    let taken = live.saturating_duration_since(promoted);
+    // The longest pause between two attempts is 15 s.
+    assert!(taken < Duration::from_secs(16), "{taken:?}");
     // All three connections are with the new one.
     let second = new.client("postgres", "shop").unwrap();
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbtriage'";
@@ -171,24 +173,6 @@ fn after_a_failover_the_program_is_live_on_the_new_primary_by_itself() {
     let first = tty.rows()[0].clone();
     assert!(first.contains(&format!(":{}", new.port)), "{first:?} names the new primary");
     assert!(!first.contains(&format!(":{}", old.port)), "{first:?} names no server that is down");
-    tty.keys("q");
-    assert_eq!(tty.end().code, Some(0));
-}
-
-#[test]
-fn a_promotion_under_our_eyes_is_told_by_the_first_line() {
-    let lab = lab_with_standby();
-    let standby = lab.standby().unwrap();
-    let mut tty = Tty::start(PROGRAM, (160, 45), &[&standby.uri("oncall", "shop")]);
-    tty.wait_for("the standby", PATIENCE, |screen| {
-        let first = &rows(screen)[0];
-        first.contains("● live") && first.contains("standby")
-    });
-    standby.promote().unwrap();
-    tty.wait_for("the same server as primary", PATIENCE, |screen| {
-        let first = &rows(screen)[0];
-        first.contains("● live") && first.contains("primary")
-    });
     tty.keys("q");
     assert_eq!(tty.end().code, Some(0));
 }

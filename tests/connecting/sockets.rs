@@ -1,14 +1,13 @@
 //! Unix sockets: named, percent-encoded, missing; and `sslmode`, which they ignore.
 
-use std::sync::LazyLock;
-
 use dbtriage::sources::postgres::Cure;
-use dbtriage_lab::Lab;
 use pretty_assertions::assert_eq;
 
-use super::{assert_says, lab, open_in, refusal, snapshot};
+use super::files::LAB;
+use super::{assert_says, open_in, refusal, snapshot};
 
-static LAB: LazyLock<Lab> = LazyLock::new(|| lab(30));
+/// Arguments and environment.
+type Login<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
 
 fn folder() -> String {
     LAB.primary().socket_directory.display().to_string()
@@ -25,7 +24,7 @@ fn a_socket_is_connected_to_however_it_is_named() {
     let flags = ["-h", &folder, "-p", &port, "-U", "oncall", "-d", "shop"];
     let environment =
         [("PGHOST", folder.as_str()), ("PGPORT", &port), ("PGUSER", "oncall"), ("PGDATABASE", "shop")];
-    let cases: [(&[&str], &[(&str, &str)]); 5] =
+    let cases: [Login<'_>; 5] =
         [(&[&keywords], &[]), (&[&host], &[]), (&[&parameter], &[]), (&flags, &[]), (&[], &environment)];
     let home = tempfile::tempdir().unwrap();
     for (arguments, environment) in cases {

@@ -64,6 +64,9 @@ impl Site {
         install(&self.server().data, "server.crt", &identity.certificate);
         install(&self.server().data, "server.key", &identity.key);
         self.watcher.execute("ALTER SYSTEM SET ssl = on").unwrap();
+        // A test that failed may have left them.
+        self.watcher.execute("ALTER SYSTEM RESET ssl_min_protocol_version").unwrap();
+        self.watcher.execute("ALTER SYSTEM RESET ssl_max_protocol_version").unwrap();
         reload(self.server());
         assert_eq!(self.watcher.cell("SHOW ssl").unwrap(), "on", "the server takes the certificate");
     }
@@ -366,22 +369,21 @@ async fn a_rule_for_or_against_tls_is_told_with_the_sslmode_that_meets_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_of_old_tls_only_is_told_as_that() {
-    // Its own server: the limits would stay when an assertion fails.
-    let site = Site::new();
+    let site = site().await;
     let root = Authority::new("root");
+    site.serve(&root.sign(NAME, &[NAME], Flaw::None));
     let limits = |least: &str, most: &str| {
         for (name, value) in [("min", least), ("max", most)] {
             let set = format!("ALTER SYSTEM SET ssl_{name}_protocol_version = '{value}'");
             site.watcher.execute(&set).unwrap();
         }
+        reload(site.server());
     };
     limits("TLSv1.2", "TLSv1.2");
-    site.serve(&root.sign(NAME, &[NAME], Flaw::None));
     let cases =
         [(NAME, "sslmode=require", Encrypted), (NAME, "sslmode=verify-full sslrootcert=ROOT", Encrypted)];
     site.check("TLS 1.2", &root.certificate, &cases).await;
     limits("TLSv1", "TLSv1.1");
-    reload(site.server());
     // libpq goes on without TLS where it is only preferred.
     let cases = [
         (NAME, "sslmode=require", Refused(&["TLS", "older than TLS 1.2", "ssl_max_protocol_version"])),
