@@ -19,6 +19,8 @@ const ROLES: [(&str, &str); 3] = [("locked", "sesame"), ("a:b", "se:sa\\me"), ("
 pub(crate) static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let lab = lab(50);
     let admin = lab.primary().client("postgres", "shop").unwrap();
+    // Before 14 it is md5 unless one says so.
+    admin.execute("SET password_encryption = 'scram-sha-256'").unwrap();
     for (role, password) in ROLES {
         admin
             .execute(&format!("CREATE ROLE \"{role}\" LOGIN PASSWORD '{password}' IN ROLE pg_monitor"))

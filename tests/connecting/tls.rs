@@ -359,10 +359,10 @@ async fn a_rule_for_or_against_tls_is_told_with_the_sslmode_that_meets_it() {
     let root = Authority::new("root");
     site.serve(&root.sign(NAME, &[NAME], Flaw::None));
     let cases = [
-        (NAME, "user=plain_only sslmode=require", Refused(&["SSL encryption", "sslmode=disable"])),
+        (NAME, "user=plain_only sslmode=require", Refused(&["pg_hba.conf", "sslmode=disable"])),
         (NAME, "user=tls_only", Encrypted),
         (NAME, "user=tls_only sslmode=allow", Encrypted),
-        (NAME, "user=tls_only sslmode=disable", Refused(&["no encryption", "sslmode=require"])),
+        (NAME, "user=tls_only sslmode=disable", Refused(&["pg_hba.conf", "sslmode=require"])),
     ];
     site.check("rules of pg_hba.conf", &root.certificate, &cases).await;
 }
