@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use dbtriage_lab::terminal::{PATIENCE, Tty, rows};
+use dbtriage::sources::postgres::Cure;
+use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
 use dbtriage_lab::{Lab, Network, Options, Proxy};
 use pretty_assertions::assert_eq;
 
-use super::{Done, PROGRAM, assert_says, snapshot};
+use super::{Done, PROGRAM, assert_says, refusal, snapshot};
 
 fn lab_with_standby() -> Lab {
     Lab::start(Options { redis: false, ..Options::default() }).unwrap()
@@ -169,10 +170,29 @@ fn after_a_failover_the_program_is_live_on_the_new_primary_by_itself() {
     // All three connections are with the new one.
     let second = new.client("postgres", "shop").unwrap();
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbtriage'";
-    dbtriage_lab::terminal::until("all three connections", PATIENCE, || second.cell(ours).unwrap() == "3");
+    until("all three connections", PATIENCE, || second.cell(ours).unwrap() == "3");
     let first = tty.rows()[0].clone();
     assert!(first.contains(&format!(":{}", new.port)), "{first:?} names the new primary");
     assert!(!first.contains(&format!(":{}", old.port)), "{first:?} names no server that is down");
     tty.keys("q");
     assert_eq!(tty.end().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_one_of_several_hosts_only_needs_time_the_program_waits() {
+    let lab = Lab::start(Options { standby: false, redis: false, max_connections: 10, ..Options::default() });
+    let lab = lab.unwrap();
+    let mut taken = Vec::new();
+    while let Ok(client) = lab.primary().client("oncall", "shop") {
+        taken.push(client);
+        assert!(taken.len() <= 10);
+    }
+    let (full, down) = (lab.primary().port, closed());
+    for ports in [[full, down], [down, full]] {
+        let error = refusal(&conninfo(&ports, ""), &[]).await;
+        assert_eq!(error.cure, Cure::Wait, "{ports:?}: {}", error.reason);
+        let words = ["remaining connection slots are reserved", "Connection refused"];
+        assert_says(&error.reason.to_string(), &words, &format!("{ports:?}"));
+    }
+    drop(taken);
 }
