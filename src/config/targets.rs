@@ -160,6 +160,7 @@ impl Targets {
     fn add_postgres(&mut self, settings: pg::Settings) {
         let servers: Vec<String> = settings.endpoints.iter().map(ToString::to_string).collect();
         let server = servers.join(",");
+        self.warnings.extend(settings.warning());
         let target = self.next(format!("{server}/{}", settings.database), Kind::Postgres);
         self.postgres.push(PgTarget { target, settings });
     }

@@ -6,6 +6,7 @@
 //! not change their own. It must not know how a connection is opened.
 
 mod conninfo;
+mod keywords;
 mod passfile;
 mod service;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub database: String,
     /// The password, where it is known for all endpoints.
     pub password: Option<Secret>,
+    /// The password file, where one was there to be asked.
+    pub password_file: Option<PasswordFile>,
     /// How much TLS is asked for.
     pub sslmode: SslMode,
     /// Authorities that are trusted.
@@ -49,6 +52,23 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Which kind of server is wanted when there are several.
     pub target_session_attrs: TargetSessionAttrs,
+}
+
+impl Settings {
+    /// What should be said before connecting.
+    pub fn warning(&self) -> Option<String> {
+        let file = self.password_file.as_ref().filter(|file| !file.is_private)?.path.display();
+        Some(format!("the password file {file} is ignored, because others may read it: chmod 0600 {file}"))
+    }
+}
+
+/// A password file (`passfile`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasswordFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether nobody else may read it; else it is not used.
+    pub is_private: bool,
 }
 
 /// One server that may be tried.
@@ -74,6 +94,16 @@ pub enum Host {
     },
     /// The folder of a Unix socket.
     Socket(PathBuf),
+}
+
+impl Endpoint {
+    /// What is connected to, as one looks for it: an address and port, or the file of the socket.
+    pub(super) fn listener(&self) -> String {
+        match &self.host {
+            Host::Tcp { .. } => self.to_string(),
+            Host::Socket(folder) => folder.join(format!(".s.PGSQL.{}", self.port)).display().to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -140,85 +170,25 @@ pub enum TargetSessionAttrs {
 #[error("{0}")]
 pub struct SettingsError(pub String);
 
-/// Parameters of libpq that decide something here, with their environment variable.
-const KNOWN: &[(&str, &str)] = &[
-    ("host", "PGHOST"),
-    ("hostaddr", "PGHOSTADDR"),
-    ("port", "PGPORT"),
-    ("dbname", "PGDATABASE"),
-    ("user", "PGUSER"),
-    ("password", "PGPASSWORD"),
-    ("passfile", "PGPASSFILE"),
-    ("service", "PGSERVICE"),
-    ("servicefile", "PGSERVICEFILE"),
-    ("sslmode", "PGSSLMODE"),
-    ("sslrootcert", "PGSSLROOTCERT"),
-    ("sslcert", "PGSSLCERT"),
-    ("sslkey", "PGSSLKEY"),
-    ("sslnegotiation", "PGSSLNEGOTIATION"),
-    ("channel_binding", "PGCHANNELBINDING"),
-    ("connect_timeout", "PGCONNECT_TIMEOUT"),
-    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
-    ("options", "PGOPTIONS"),
-];
-
-/// Parameters of libpq that are accepted and change nothing here.
-const IGNORED: &[&str] = &[
-    "application_name",
-    "client_encoding",
-    "fallback_application_name",
-    "gssdelegation",
-    "gssencmode",
-    "gsslib",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "krbsrvname",
-    "load_balance_hosts",
-    "max_protocol_version",
-    "min_protocol_version",
-    "replication",
-    "require_auth",
-    "requirepeer",
-    "requiressl",
-    "scram_client_key",
-    "scram_server_key",
-    "ssl_max_protocol_version",
-    "ssl_min_protocol_version",
-    "sslcertmode",
-    "sslcompression",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
-    "sslpassword",
-    "sslsni",
-    "tcp_user_timeout",
-];
-
 /// The longest that one attempt may take unless `connect_timeout` says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a connection string of either form into parameters.
 pub fn parse(text: &str) -> Result<Parameters, SettingsError> {
-    let parameters =
-        if looks_like_uri(text) { conninfo::parse_uri(text) } else { conninfo::parse_keywords(text) }?;
-    for keyword in parameters.keys() {
-        check_keyword(keyword)?;
-    }
-    Ok(parameters)
+    if looks_like_uri(text) { conninfo::parse_uri(text) } else { conninfo::parse_keywords(text) }
 }
 
 /// Answers every question that `given` leaves open from the service file, the environment and the defaults.
 pub fn resolve(given: &Parameters, environment: &Environment) -> Result<Settings, SettingsError> {
     let mut parameters = given.clone();
     fill_from_service(&mut parameters, environment)?;
-    for (keyword, variable) in KNOWN {
+    for (keyword, variable) in keywords::KNOWN {
         // An empty variable counts as not set, as in libpq.
         if let Some(value) = environment.get(*variable).filter(|value| !value.is_empty()) {
             parameters.entry((*keyword).to_owned()).or_insert_with(|| value.clone());
         }
     }
+    keywords::check_met(&parameters)?;
     let get = |keyword: &str| parameters.get(keyword).map(String::as_str).filter(|value| !value.is_empty());
     let user = get("user")
         .map(str::to_owned)
@@ -227,39 +197,31 @@ pub fn resolve(given: &Parameters, environment: &Environment) -> Result<Settings
     let database = get("dbname").map_or_else(|| user.clone(), str::to_owned);
     let mut endpoints = endpoints(get("host"), get("hostaddr"), get("port"))?;
     let password = get("password").map(|word| Secret(word.to_owned()));
-    if password.is_none() {
-        let file = passfile::locate(get("passfile"), environment);
+    let mut password_file = None;
+    if password.is_none()
+        && let Some((file, text)) = passfile::locate(get("passfile"), environment).and_then(passfile::read)
+    {
         for endpoint in &mut endpoints {
-            endpoint.password =
-                file.as_deref().and_then(|file| passfile::find(file, endpoint, &database, &user));
+            endpoint.password = passfile::find(&text, endpoint, &database, &user);
         }
+        password_file = Some(file);
     }
+    let sslmode = sslmode(get("sslmode"), get("sslrootcert"))?;
     Ok(Settings {
         endpoints,
         password,
-        sslmode: sslmode(get("sslmode"), get("sslrootcert"))?,
+        password_file,
+        sslmode,
         root_certificates: root_certificates(get("sslrootcert"), environment),
         client_certificate: client_certificate(get("sslcert"), get("sslkey"), environment)?,
         channel_binding: channel_binding(get("channel_binding"))?,
-        ssl_negotiation: ssl_negotiation(get("sslnegotiation"))?,
+        ssl_negotiation: ssl_negotiation(get("sslnegotiation"), sslmode)?,
         options: get("options").map(str::to_owned),
         connect_timeout: connect_timeout(get("connect_timeout"))?,
         target_session_attrs: target_session_attrs(get("target_session_attrs"))?,
         user,
         database,
     })
-}
-
-fn check_keyword(keyword: &str) -> Result<(), SettingsError> {
-    let names = || KNOWN.iter().map(|(name, _)| *name).chain(IGNORED.iter().copied());
-    if names().any(|name| name == keyword) {
-        return Ok(());
-    }
-    let nearest = crate::text::nearest(keyword, names());
-    Err(SettingsError(format!(
-        "unknown connection parameter \"{keyword}\"{}",
-        crate::text::did_you_mean(nearest)
-    )))
 }
 
 fn fill_from_service(parameters: &mut Parameters, environment: &Environment) -> Result<(), SettingsError> {
@@ -269,9 +231,6 @@ fn fill_from_service(parameters: &mut Parameters, environment: &Environment) -> 
     };
     let given_file = parameters.get("servicefile").cloned().or_else(|| variable("PGSERVICEFILE"));
     for (keyword, value) in service::read(&name, given_file.as_deref(), environment)? {
-        check_keyword(&keyword).map_err(|error| {
-            SettingsError(format!("service \"{name}\": {error}: correct the service file"))
-        })?;
         parameters.entry(keyword).or_insert(value);
     }
     Ok(())
@@ -433,9 +392,20 @@ fn channel_binding(value: Option<&str>) -> Result<tokio_postgres::config::Channe
     one_of("channel_binding", value.unwrap_or("prefer"), &allowed)
 }
 
-fn ssl_negotiation(value: Option<&str>) -> Result<tokio_postgres::config::SslNegotiation, SettingsError> {
+fn ssl_negotiation(
+    value: Option<&str>,
+    sslmode: SslMode,
+) -> Result<tokio_postgres::config::SslNegotiation, SettingsError> {
     use tokio_postgres::config::SslNegotiation::{Direct, Postgres};
-    one_of("sslnegotiation", value.unwrap_or("postgres"), &[("postgres", Postgres), ("direct", Direct)])
+    let allowed = [("postgres", Postgres), ("direct", Direct)];
+    let negotiation = one_of("sslnegotiation", value.unwrap_or("postgres"), &allowed)?;
+    if negotiation == Direct && matches!(sslmode, SslMode::Disable | SslMode::Prefer) {
+        // libpq: without an answer to a question nobody learns whether the server speaks TLS at all.
+        return Err(SettingsError(
+            "sslnegotiation=direct needs TLS: use sslmode=require, verify-ca or verify-full with it".into(),
+        ));
+    }
+    Ok(negotiation)
 }
 
 fn connect_timeout(value: Option<&str>) -> Result<Duration, SettingsError> {

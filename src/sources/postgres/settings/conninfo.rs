@@ -1,7 +1,9 @@
 //! The two forms of a connection string (manual, "Connection Strings"): `host=... dbname=...` and
 //! `postgresql://...`. Text to parameters, nothing else: the meaning of a parameter is not known here.
+//!
+//! What may be a piece of a password is not repeated: it often holds what should have been quoted or encoded.
 
-use super::{Parameters, SettingsError};
+use super::{Parameters, SettingsError, keywords};
 
 /// Whether the text begins like a PostgreSQL URI.
 pub fn looks_like_uri(text: &str) -> bool {
@@ -39,6 +41,7 @@ pub(super) fn parse_keywords(text: &str) -> Result<Parameters, SettingsError> {
             // The word is not repeated: it may be part of a password that was not quoted.
             return Err(SettingsError("missing \"=\" after a word of the connection string".into()));
         }
+        keywords::check(&keyword, parameters.contains_key("password"))?;
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let value = keyword_value(&keyword, &mut chars)?;
         parameters.insert(keyword, value);
@@ -74,6 +77,10 @@ fn keyword_value(
     }
 }
 
+/// What to do where a URI was not read as it was meant.
+const ENCODE: &str =
+    "in a name or password write %2F for \"/\", %3F for \"?\", %23 for \"#\", %40 for \"@\", %3A for \":\"";
+
 /// Reads `postgresql://[user[:password]@][host[:port][,...]][/database][?parameter=value[&...]]`.
 pub(super) fn parse_uri(text: &str) -> Result<Parameters, SettingsError> {
     let rest = rest_of_uri(text).ok_or_else(|| SettingsError("not a PostgreSQL URI".into()))?;
@@ -81,6 +88,9 @@ pub(super) fn parse_uri(text: &str) -> Result<Parameters, SettingsError> {
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let (user_info, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+    if user_info.is_empty() && hosts.contains(':') && database.contains('@') {
+        return Err(SettingsError(format!("the URI has an \"@\" after its first \"/\": {ENCODE}")));
+    }
 
     let mut parameters = Parameters::new();
     let mut set = |keyword: &str, raw: &str| -> Result<(), SettingsError> {
@@ -99,9 +109,12 @@ pub(super) fn parse_uri(text: &str) -> Result<Parameters, SettingsError> {
         let (keyword, value) = pair
             .split_once('=')
             .ok_or_else(|| SettingsError("a parameter of the URI has no \"=\"".into()))?;
-        match (keyword, value) {
-            ("ssl", "true") => set("sslmode", "require")?,
-            _ => set(&percent_decode("parameter", keyword)?, value)?,
+        if (keyword, value) == ("ssl", "true") {
+            set("sslmode", "require")?;
+        } else {
+            let keyword = percent_decode("parameter", keyword)?;
+            keywords::check(&keyword, query.contains('@'))?;
+            set(&keyword, value)?;
         }
     }
     Ok(parameters)
@@ -120,6 +133,9 @@ fn split_hosts(hosts: &str) -> Result<(String, String), SettingsError> {
         } else {
             host.split_once(':').unwrap_or((host, ""))
         };
+        if !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(SettingsError(format!("the port of the URI is not a number: {ENCODE}")));
+        }
         names.push(name);
         ports.push(port);
     }

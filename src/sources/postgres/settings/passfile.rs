@@ -4,20 +4,22 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Endpoint, Environment, Host, Secret};
+use super::{Endpoint, Environment, Host, PasswordFile, Secret};
 
 /// The file to look into: the one given, else `~/.pgpass`.
 pub(super) fn locate(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
     given.map(PathBuf::from).or_else(|| super::home(environment).map(|home| home.join(".pgpass")))
 }
 
-/// The password for this login, if the file has one and is private.
-pub(super) fn find(file: &Path, endpoint: &Endpoint, database: &str, user: &str) -> Option<Secret> {
-    if !is_private(file) {
-        tracing::warn!(file = %file.display(), "password file ignored: it is not a plain file of mode 0600 or less");
-        return None;
-    }
-    let text = std::fs::read_to_string(file).ok()?;
+/// The file and what it holds, unless it is not there; nothing of one that others may read.
+pub(super) fn read(path: PathBuf) -> Option<(PasswordFile, String)> {
+    let is_private = is_private(&path)?;
+    let text = if is_private { std::fs::read_to_string(&path).ok()? } else { String::new() };
+    Some((PasswordFile { path, is_private }, text))
+}
+
+/// The password that the lines have for this login.
+pub(super) fn find(text: &str, endpoint: &Endpoint, database: &str, user: &str) -> Option<Secret> {
     let port = endpoint.port.to_string();
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let [host, line_port, line_database, line_user, password] = fields(line)?;
@@ -30,8 +32,10 @@ pub(super) fn find(file: &Path, endpoint: &Endpoint, database: &str, user: &str)
     })
 }
 
-fn is_private(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() % 0o100 == 0)
+/// `None` where there is no plain file.
+fn is_private(file: &Path) -> Option<bool> {
+    let meta = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    Some(meta.permissions().mode() % 0o100 == 0)
 }
 
 /// A socket in the default folder is called `localhost` in the file.

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Environment, SettingsError};
+use super::{Environment, SettingsError, keywords};
+use crate::text;
 
 /// The parameters of one service. An unknown service, an unreadable file and a malformed line are errors.
 pub(super) fn read(
@@ -16,7 +17,7 @@ pub(super) fn read(
         .or_else(|| super::home(environment).map(|home| home.join(".pg_service.conf")));
     let system_folder = environment.get("PGSYSCONFDIR").map_or("/etc/postgresql-common", String::as_str);
     let system = Path::new(system_folder).join("pg_service.conf");
-    let mut looked_in = Vec::new();
+    let (mut looked_in, mut titles) = (Vec::new(), Vec::new());
     for file in own.into_iter().chain([system]) {
         if !file.exists() && given.is_none_or(|given| Path::new(given) != file) {
             continue;
@@ -28,11 +29,18 @@ pub(super) fn read(
             return Ok(parameters);
         }
         looked_in.push(file.display().to_string());
+        titles.extend(text.lines().filter_map(title).map(str::to_owned));
     }
     let places = if looked_in.is_empty() { "no service file was found".into() } else { looked_in.join(", ") };
     Err(SettingsError(format!(
-        "service \"{name}\" is not defined ({places}): add a section [{name}] to ~/.pg_service.conf"
+        "service \"{name}\" is not defined ({places}){}: add a section [{name}] to ~/.pg_service.conf",
+        text::did_you_mean(text::nearest(name, titles.iter().map(String::as_str)))
     )))
+}
+
+/// The name in the line that begins a section.
+fn title(line: &str) -> Option<&str> {
+    line.trim().strip_prefix('[')?.strip_suffix(']')
 }
 
 fn section(text: &str, name: &str, file: &Path) -> Result<Option<Vec<(String, String)>>, SettingsError> {
@@ -42,7 +50,7 @@ fn section(text: &str, name: &str, file: &Path) -> Result<Option<Vec<(String, St
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(title) = title(line) {
             if found.is_some() {
                 break;
             }
@@ -51,6 +59,10 @@ fn section(text: &str, name: &str, file: &Path) -> Result<Option<Vec<(String, St
             }
         } else if let Some((keyword, value)) = line.split_once('=') {
             if let Some(parameters) = &mut found {
+                keywords::check(keyword.trim(), false).map_err(|error| {
+                    let (file, line) = (file.display(), number + 1);
+                    SettingsError(format!("service \"{name}\" ({file}, line {line}): {error}"))
+                })?;
                 parameters.push((keyword.trim().to_owned(), value.trim().to_owned()));
             }
         } else {

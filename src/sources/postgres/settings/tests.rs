@@ -83,6 +83,41 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn a_password_that_was_not_quoted_or_encoded_is_never_repeated() {
+    let cases = [
+        "host=h password=a hunter2zq=x",
+        "host=h password=a hunter=x",
+        "host=h password=a hunter='x",
+        "postgres://oncall:a?hunter2zq@db.example:5432/shop?sslmode=require",
+        "postgres://oncall:a?hunter=b@db.example:5432/shop",
+        "postgres://oncall:hunter2/x@h/shop",
+        "postgres://oncall:123/hunter2@h/shop",
+        "postgres://oncall:hunter2",
+        "postgres://oncall:hunter2#x@h:1/shop/x",
+    ];
+    for text in cases {
+        let said =
+            parse(text).map_or_else(|error| error.to_string(), |given| format!("{:?}", given.get("host")));
+        assert!(!said.contains("hunter"), "{text}: {said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("services");
+    std::fs::write(&file, "[shop]\npassword hunter2zq=\n").unwrap();
+    let given = parse(&format!("service=shop servicefile={}", file.display())).unwrap();
+    let said = resolve(&given, &environment(&[])).unwrap_err().to_string();
+    assert!(said.contains("line 2") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_promised_is_refused_wherever_it_is_asked_for() {
+    let variables = [("PGUSER", "u"), ("PGGSSENCMODE", "require")];
+    let said = resolve(&Parameters::new(), &environment(&variables)).unwrap_err().to_string();
+    assert!(said.starts_with("gssencmode (PGGSSENCMODE) asks for more"), "{said}");
+    assert!(error("sslnegotiation=direct").contains("use sslmode=require"));
+    resolved("user=u gssencmode=prefer requirepeer='' sslcertmode=allow", &[]);
+}
+
+#[test]
 fn the_string_beats_the_service_file_which_beats_the_environment() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("services");
