@@ -2,15 +2,17 @@
 //!
 //! No message of ours repeats a statement's text or a password.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::config::SslNegotiation;
+use tokio_postgres::error::{DbError, SqlState};
 
-use super::settings::{Endpoint, Settings, SslMode};
+use super::settings::{Endpoint, Host, Settings, SslMode};
 use super::tls;
-use crate::format;
 use crate::model::{OutageKind, Reason};
+use crate::{format, text};
 
 /// Why a server could not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +54,46 @@ impl ConnectError {
     }
 
     /// No answer within the limit for connecting.
-    pub(super) fn timed_out(endpoint: &Endpoint, settings: &Settings) -> Self {
+    pub(super) fn timed_out(endpoint: &Endpoint, settings: &Settings, pooled: bool) -> Self {
         let limit = settings.connect_timeout.as_secs();
-        let reason = Reason::new(format!("{endpoint} did not let us in within {limit}s")).with_hint(
-            "the network, the server, or a lock on a system catalog that logins need; still trying",
-        );
+        let hint = if pooled {
+            "the pooler has no free session for us: the server behind it is down, or its pool is used up (SHOW POOLS \
+             on its console); still trying"
+        } else {
+            "the network, the server, or a lock on a system catalog that logins need; still trying"
+        };
+        let reason = Reason::new(format!("{endpoint} did not let us in within {limit}s")).with_hint(hint);
         Self { reason, cure: Cure::Wait, outage: OutageKind::Blocked, retry: Retry::Later }
+    }
+
+    /// What stands there is too old to be read, or no PostgreSQL.
+    pub(super) fn unreadable(endpoint: &Endpoint, settings: &Settings, version: &str) -> Self {
+        Self::hopeless(match version.strip_suffix("/bouncer") {
+            Some(version) => {
+                let text = format!("{endpoint}/{} is the console of PgBouncer {version}", settings.database);
+                Reason::new(text).with_hint("name a real database with -d or PGDATABASE")
+            }
+            None => Reason::new(format!(
+                "{endpoint} runs PostgreSQL {version}: 13 is the oldest that can be read"
+            )),
+        })
+    }
+
+    /// One error for several hosts: what each of them said, and what the most hopeful of them needs.
+    pub(super) fn of_all(failures: &[Self]) -> Self {
+        let hope = |it: &Self| match (it.cure, it.outage) {
+            (Cure::Wait, _) => 3,
+            (Cure::Password, _) => 2,
+            (Cure::None, OutageKind::Error) => 1,
+            (Cure::None, OutageKind::Unreachable | OutageKind::Blocked) => 0,
+        };
+        let Some(hopeful) = failures.iter().rev().max_by_key(|it| hope(it)) else {
+            return Self::hopeless(Reason::new("no host to connect to"));
+        };
+        let texts: Vec<&str> = failures.iter().map(|it| &*it.reason.text).collect();
+        let reason = Reason { text: texts.join(" | ").into(), hint: hopeful.reason.hint.clone() };
+        let costly = failures.iter().any(|it| it.retry == Retry::Later);
+        Self { reason, retry: if costly { Retry::Later } else { Retry::Soon }, ..hopeful.clone() }
     }
 
     /// Reads what the driver said about an attempt to connect.
@@ -66,51 +102,37 @@ impl ConnectError {
         endpoint: &Endpoint,
         settings: &Settings,
     ) -> Self {
-        if let Some(db) = error.as_db_error() {
-            return Self::from_server(db, endpoint, settings);
+        if let Some(error) = error.as_db_error() {
+            return Answer { error, endpoint, settings }.explain();
         }
-        let mut source = error.source();
-        while let Some(inner) = source {
-            if let Some(tls_error) = inner.downcast_ref::<rustls::Error>() {
-                return Self::hopeless(tls::explain(tls_error, &endpoint.to_string()));
-            }
-            if let Some(io_error) = inner.downcast_ref::<io::Error>() {
-                if let Some(tls_error) = io_error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                    return Self::hopeless(tls::explain(tls_error, &endpoint.to_string()));
-                }
-                return Self::from_io(io_error, endpoint, settings);
-            }
-            if inner.to_string() == "password missing" {
-                let text =
-                    format!("{endpoint} asks for the password of \"{}\", and none is known", settings.user);
-                let hint = "set PGPASSWORD, add a line to ~/.pgpass, or leave out -w to be asked";
-                return Self {
-                    reason: Reason::new(text).with_hint(hint),
-                    cure: Cure::Password,
-                    outage: OutageKind::Error,
-                    retry: Retry::Later,
-                };
-            }
-            if inner.to_string().contains("server does not support TLS") {
-                let text = format!("{endpoint} does not offer TLS, and sslmode asks for it");
-                return Self::hopeless(
-                    Reason::new(text).with_hint("set ssl = on in postgresql.conf, or use sslmode=prefer"),
-                );
-            }
-            source = inner.source();
+        if let Some(tls_error) = tls_error(error) {
+            return Self::hopeless(tls::explain(tls_error, &endpoint.to_string(), settings));
         }
-        let reason = Reason::new(format!("cannot connect to {endpoint}: {}", innermost(error)));
+        if let Some(io_error) = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()) {
+            let direct = is_handshake(error) && settings.ssl_negotiation == SslNegotiation::Direct;
+            return Self::from_io(io_error, endpoint, direct);
+        }
+        let said = innermost(error);
+        if let Some((_, cure, text, hint)) = MISSED.iter().find(|(word, ..)| said.contains(word)) {
+            let text = format!("{endpoint} {}", text.replace("{user}", &settings.user));
+            let reason = Reason::new(text).with_hint(*hint);
+            return Self { reason, cure: *cure, outage: OutageKind::Error, retry: Retry::Later };
+        }
+        let reason = Reason::new(format!("cannot connect to {endpoint}: {said}"));
         // A connection that breaks in the middle is what a server does while it starts or is overloaded.
         Self { reason, cure: Cure::Wait, outage: OutageKind::Unreachable, retry: Retry::Later }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
-    fn from_io(error: &io::Error, endpoint: &Endpoint, settings: &Settings) -> Self {
+    fn from_io(error: &io::Error, endpoint: &Endpoint, is_direct_tls: bool) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                 "is the server running there? check host and port (-h, -p, PGHOST, PGPORT)"
             }
             io::ErrorKind::PermissionDenied => "this user may not open the socket",
+            _ if is_direct_tls => {
+                "direct TLS needs PostgreSQL 17 with ssl = on: else use sslnegotiation=postgres"
+            }
             io::ErrorKind::TimedOut | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => {
                 let reason = Reason::new(format!("{endpoint} broke off: {error}")).with_hint("still trying");
                 return Self {
@@ -120,39 +142,216 @@ impl ConnectError {
                     retry: Retry::Soon,
                 };
             }
-            _ if settings.sslmode != SslMode::Disable && error.to_string().contains("handshake") => {
-                "the server closed the TLS handshake"
-            }
             _ => "check the host name (-h, PGHOST) and the network",
         };
-        Self::hopeless(Reason::new(format!("cannot connect to {endpoint}: {error}")).with_hint(hint))
+        let text = format!("cannot connect to {}: {error}", endpoint.listener());
+        Self::hopeless(Reason::new(text).with_hint(hint))
+    }
+}
+
+/// What the driver misses at the other end, by its words, and how we say it.
+const MISSED: &[(&str, Cure, &str, &str)] = &[
+    (
+        "password missing",
+        Cure::Password,
+        "asks for the password of \"{user}\", and none is known",
+        "set PGPASSWORD, add a line to ~/.pgpass, or leave out -w to be asked",
+    ),
+    (
+        "server does not support TLS",
+        Cure::None,
+        "does not offer TLS, and sslmode asks for it",
+        "set ssl = on in postgresql.conf, or use sslmode=prefer",
+    ),
+    (
+        "did not use channel binding",
+        Cure::None,
+        "does not meet channel_binding=require",
+        "that needs TLS (sslmode=require) and a role that logs in by SCRAM; else use channel_binding=prefer",
+    ),
+    (
+        "unsupported authentication method",
+        Cure::None,
+        "asks for an authentication method that dbtriage does not speak (GSSAPI, SSPI)",
+        "use scram-sha-256 or cert for this role in pg_hba.conf",
+    ),
+];
+
+/// An error that a server or a pooler answered, and how we had come.
+struct Answer<'a> {
+    error: &'a DbError,
+    endpoint: &'a Endpoint,
+    settings: &'a Settings,
+}
+
+/// When it holds, which cure helps, and the next step, in which `{user}` and the like stand for ours.
+type Rule = (fn(&Answer<'_>) -> bool, Cure, &'static str);
+
+/// The first that holds counts: what says more stands before what says less.
+const RULES: &[Rule] = &[
+    (
+        |it| it.is("53300"),
+        Cure::Wait,
+        "every slot is taken; a superuser, or from 16 on a role with pg_use_reserved_connections, still gets in",
+    ),
+    (|it| it.is("57P03"), Cure::Wait, "it opens by itself when it is ready"),
+    (|it| it.is("53"), Cure::Wait, "the server is out of a resource; still trying"),
+    (|it| it.is("57P01") || it.is("57P02"), Cure::Wait, "the server goes down; still trying"),
+    (|it| it.is_pooler() && says_server_is_away(it.error), Cure::Wait, SERVER_IS_AWAY),
+    (|it| it.says("max_client_conn"), Cure::Wait, "the pooler takes no more clients; still trying"),
+    (
+        |it| it.says("unsupported startup parameter"),
+        Cure::None,
+        "this is a pooler: leave out options (options=, PGOPTIONS), or connect directly",
+    ),
+    (
+        |it| it.is_pooler() && it.settings.database == "pgbouncer",
+        Cure::None,
+        "\"pgbouncer\" is the console of PgBouncer: name a real database with -d or PGDATABASE",
+    ),
+    (
+        |it| it.is("28P01") && it.has_password_of_file(),
+        Cure::None,
+        "check the password of \"{user}\" in {passfile} (-W asks for it)",
+    ),
+    (
+        |it| it.is("28P01"),
+        Cure::None,
+        "check the password of \"{user}\" (-W asks for it, PGPASSWORD, ~/.pgpass)",
+    ),
+    (
+        |it| it.is_pooler() && it.says("authentication failed") || it.says("no such user"),
+        Cure::None,
+        "check the role name \"{user}\" (-U, PGUSER), which the pooler must know too (its auth_file), and its password",
+    ),
+    (|it| it.says("valid client certificate"), Cure::None, tls::CLIENT_CERTIFICATE),
+    (
+        |it| {
+            it.shows_certificate()
+                && (it.says("\"trust\" authentication failed")
+                    || it.says("certificate authentication failed"))
+        },
+        Cure::None,
+        "the common name of our client certificate {certificate} must be \"{user}\", or pg_ident.conf map it to that",
+    ),
+    (
+        |it| it.is_rule() && it.settings.sslmode == SslMode::Disable && it.is_plain(),
+        Cure::None,
+        "use sslmode=require if the server wants TLS; else check the role name \"{user}\" (-U, PGUSER) and pg_hba.conf",
+    ),
+    (
+        |it| it.is_rule() && it.settings.sslmode != SslMode::Prefer && !it.is_plain(),
+        Cure::None,
+        "use sslmode=disable if the server wants no TLS; else check the role name \"{user}\" (-U, PGUSER) and pg_hba.conf",
+    ),
+    (|it| it.is("28000"), Cure::None, "check the role name \"{user}\" (-U, PGUSER) and pg_hba.conf"),
+    (
+        |it| it.is("3D000") || it.is_pooler() && (it.says("does not exist") || it.says("no such database")),
+        Cure::None,
+        "name an existing database with -d or PGDATABASE",
+    ),
+    (
+        |it| it.settings.options.is_some() && (it.says("parameter") || it.says("command-line")),
+        Cure::None,
+        "it comes from options= or PGOPTIONS: correct it there",
+    ),
+    (|it| it.is_pooler(), Cure::None, "that is a pooler's answer: see its log"),
+    (|_| true, Cure::None, "see the server's log"),
+];
+
+const SERVER_IS_AWAY: &str =
+    "the pooler says so: the server behind it is down, or does not let the pooler in; still trying";
+
+/// Longer answers are no sentence that helps.
+const MESSAGE_MAX: usize = 300;
+
+impl Answer<'_> {
+    fn is(&self, class: &str) -> bool {
+        self.error.code().code().starts_with(class)
     }
 
-    fn from_server(error: &tokio_postgres::error::DbError, endpoint: &Endpoint, settings: &Settings) -> Self {
-        let code = error.code();
-        let user = &settings.user;
-        let (cure, hint): (_, String) = if *code == SqlState::TOO_MANY_CONNECTIONS {
-            (Cure::Wait, "every slot is taken; a superuser, or from 16 on a role with pg_use_reserved_connections, still gets in".into())
-        } else if *code == SqlState::CANNOT_CONNECT_NOW {
-            (Cure::Wait, "it opens by itself when it is ready".into())
-        } else if *code == SqlState::OUT_OF_MEMORY || code.code().starts_with("53") {
-            (Cure::Wait, "the server is out of a resource; still trying".into())
-        } else if *code == SqlState::INVALID_PASSWORD {
-            (Cure::None, format!("check the password of \"{user}\" (-W asks for it, PGPASSWORD, ~/.pgpass)"))
-        } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-            (Cure::None, format!("check the role name \"{user}\" (-U, PGUSER) and pg_hba.conf"))
-        } else if *code == SqlState::INVALID_CATALOG_NAME {
-            (Cure::None, "name an existing database with -d or PGDATABASE".into())
-        } else if *code == SqlState::ADMIN_SHUTDOWN || *code == SqlState::CRASH_SHUTDOWN {
-            (Cure::Wait, "the server goes down; still trying".into())
-        } else {
-            (Cure::None, "see the server's log".into())
-        };
-        let reason = Reason::new(format!("{endpoint} answered: {}", error.message())).with_hint(hint);
-        let down = [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN];
-        let retry = if down.contains(code) { Retry::Soon } else { Retry::Later };
-        Self { reason, cure, outage: OutageKind::Error, retry }
+    fn says(&self, words: &str) -> bool {
+        self.error.message().contains(words)
     }
+
+    fn is_pooler(&self) -> bool {
+        is_poolers(self.error)
+    }
+
+    /// Whether it is a matter of the rules in `pg_hba.conf`.
+    fn is_rule(&self) -> bool {
+        self.is("28000") && self.says("pg_hba.conf")
+    }
+
+    /// Whether the server speaks of a connection without TLS: in the words of 14 and later, and of 13.
+    fn is_plain(&self) -> bool {
+        self.says("no encryption") || self.says("SSL off")
+    }
+
+    fn shows_certificate(&self) -> bool {
+        let may_be_tls = self.settings.sslmode != SslMode::Disable;
+        may_be_tls
+            && matches!(self.endpoint.host, Host::Tcp { .. })
+            && self.settings.client_certificate.is_some()
+    }
+
+    fn has_password_of_file(&self) -> bool {
+        self.settings.password.is_none() && self.endpoint.password.is_some()
+    }
+
+    fn explain(&self) -> ConnectError {
+        let Settings { user, client_certificate, password_file, .. } = self.settings;
+        let shown = |path: Option<&PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
+        let rule = RULES.iter().find(|(holds, ..)| holds(self));
+        let (cure, hint) = rule.map_or((Cure::None, ""), |(_, cure, hint)| (*cure, *hint));
+        // A server that starts or ends refuses before it starts a process for us.
+        let retry = if self.is("57P0") { Retry::Soon } else { Retry::Later };
+        let hint = hint
+            .replace("{certificate}", &shown(client_certificate.as_ref().map(|(certificate, _)| certificate)))
+            .replace("{passfile}", &shown(password_file.as_ref().map(|file| &file.path)))
+            .replace("{user}", user);
+        let said = text::fit(self.error.message(), MESSAGE_MAX, false);
+        let reason = Reason::new(format!("{} answered: {said}", self.endpoint)).with_hint(hint);
+        ConnectError { reason, cure, outage: OutageKind::Error, retry }
+    }
+}
+
+/// A server names the routine that refuses; a pooler has none to name.
+fn is_poolers(error: &DbError) -> bool {
+    error.routine().is_none()
+}
+
+/// What `PgBouncer` says for the server behind it.
+fn says_server_is_away(error: &DbError) -> bool {
+    let words = [
+        "server_login_retry",
+        "query_wait_timeout",
+        "cannot connect to server",
+        "server conn crashed",
+        "server down",
+    ];
+    words.iter().any(|word| error.message().contains(word))
+}
+
+fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
+}
+
+fn tls_error(error: &tokio_postgres::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| {
+        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause.downcast_ref().or_else(|| inside?.downcast_ref())
+    })
+}
+
+fn is_handshake(error: &tokio_postgres::Error) -> bool {
+    error.to_string().starts_with("error performing TLS handshake")
+}
+
+/// Whether the server may let us in without TLS: the handshake failed, or a rule refuses who comes by it.
+pub(super) fn may_be_about_tls(error: &tokio_postgres::Error) -> bool {
+    let refused = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    refused || is_handshake(error) || tls_error(error).is_some()
 }
 
 /// Why one statement gave no rows, for the pane that it feeds.
@@ -175,17 +374,12 @@ pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Rea
             Reason::new("the server took too long and the statement was cancelled")
         }
         code if *code == SqlState::LOCK_NOT_AVAILABLE => Reason::new("a system catalog is locked"),
+        _ if is_poolers(db) && says_server_is_away(db) => Reason::new(text).with_hint(SERVER_IS_AWAY),
         _ => Reason::new(text),
     }
 }
 
 /// The cause at the bottom of a chain, which is the one that says something.
 pub(super) fn innermost(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = inner.to_string();
-        source = inner.source();
-    }
-    text
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_postgres::config::SslMode as Encryption;
 use tokio_postgres::{Client, Config};
 
-use super::error::{ConnectError, Retry};
+use super::error::{ConnectError, Retry, may_be_about_tls};
 use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
 use super::tls;
 use crate::model::Reason;
@@ -165,25 +166,26 @@ impl Servers {
 
     /// Connects to the first endpoint that is up and of the wanted kind; later connections go to the same.
     pub(super) async fn connect_any(&self) -> Result<Connection, ConnectError> {
-        let mut failure = None;
         let prefer_standby = self.settings.target_session_attrs == TargetSessionAttrs::PreferStandby;
         let passes: &[TargetSessionAttrs] = if prefer_standby {
             &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any]
         } else {
             std::slice::from_ref(&self.settings.target_session_attrs)
         };
+        let mut failures = Vec::new();
         for wanted in passes {
+            failures.clear();
             for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
                 match self.connect(endpoint, *wanted).await {
                     Ok(connection) => {
                         self.current.send_if_modified(|current| std::mem::replace(current, place) != place);
                         return Ok(connection);
                     }
-                    Err(error) => failure = failure.or(Some(error)),
+                    Err(error) => failures.push(error),
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to"))))
+        Err(ConnectError::of_all(&failures))
     }
 
     /// Connects to the endpoint in use.
@@ -193,31 +195,44 @@ impl Servers {
         self.connect(endpoint, TargetSessionAttrs::Any).await
     }
 
-    /// Connects with limits of our own in force, unless a pooler does not let them through.
+    /// Connects as `sslmode` asks.
     async fn connect(
         &self,
         endpoint: &Endpoint,
         wanted: TargetSessionAttrs,
     ) -> Result<Connection, ConnectError> {
-        let settings = &self.settings;
+        let encryption = encryption(&self.settings, endpoint);
         let attempt = async {
-            let opened = open(settings, endpoint, !self.pooled()).await;
-            let (connection, in_recovery) = match opened {
-                Err(Refusal::Options) => {
-                    self.pooled.store(true, Ordering::Relaxed);
-                    open(settings, endpoint, false).await
+            let (connection, in_recovery) = match self.open_bounded(endpoint, encryption).await {
+                // libpq: what is only preferred is left out where that is what stands in the way.
+                Err(Refusal::Encryption(first)) if encryption == Encryption::Prefer => {
+                    self.open_bounded(endpoint, Encryption::Disable).await.map_err(|_| first)
                 }
-                opened => opened,
-            }
-            .map_err(Refusal::into_error)?;
+                opened => opened.map_err(Refusal::into_error),
+            }?;
             if !connection.is_bounded {
                 self.pooled.store(true, Ordering::Relaxed);
             }
             suits(endpoint, wanted, in_recovery).map(|()| connection)
         };
-        timeout(settings.connect_timeout, attempt)
+        timeout(self.settings.connect_timeout, attempt)
             .await
-            .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, settings)))
+            .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, &self.settings, self.pooled())))
+    }
+
+    /// Opens a connection with limits of our own in force, unless a pooler does not let them through.
+    async fn open_bounded(
+        &self,
+        endpoint: &Endpoint,
+        encryption: Encryption,
+    ) -> Result<(Connection, bool), Refusal> {
+        match open(&self.settings, endpoint, encryption, !self.pooled()).await {
+            Err(Refusal::Options) => {
+                self.pooled.store(true, Ordering::Relaxed);
+                open(&self.settings, endpoint, encryption, false).await
+            }
+            opened => opened,
+        }
     }
 }
 
@@ -225,16 +240,23 @@ impl Servers {
 enum Refusal {
     /// What stands there does not take settings with the login, as PgBouncer does not.
     Options,
+    /// Without TLS, or with it, one may get in.
+    Encryption(ConnectError),
     Other(ConnectError),
 }
 
 impl Refusal {
+    fn of(error: &tokio_postgres::Error, endpoint: &Endpoint, settings: &Settings) -> Self {
+        let told = ConnectError::from_driver(error, endpoint, settings);
+        if may_be_about_tls(error) { Self::Encryption(told) } else { Self::Other(told) }
+    }
+
     fn into_error(self) -> ConnectError {
         match self {
             Self::Options => {
                 ConnectError::hopeless(Reason::new("the server takes no options with the login"))
             }
-            Self::Other(error) => error,
+            Self::Encryption(error) | Self::Other(error) => error,
         }
     }
 }
@@ -249,25 +271,26 @@ impl From<ConnectError> for Refusal {
 async fn open(
     settings: &Settings,
     endpoint: &Endpoint,
+    encryption: Encryption,
     with_limits: bool,
 ) -> Result<(Connection, bool), Refusal> {
-    let connector = tls::connector(settings).map_err(ConnectError::hopeless)?;
+    let connector = if encryption == Encryption::Disable { tls::unused() } else { tls::connector(settings) }
+        .map_err(ConnectError::hopeless)?;
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
-    let (client, connection) =
-        driver_config(settings, endpoint, with_limits).connect(connector).await.map_err(|error| {
+    let (client, connection) = driver_config(settings, endpoint, encryption, with_limits)
+        .connect(connector)
+        .await
+        .map_err(|error| {
             if with_limits && is_about_options(&error) {
                 Refusal::Options
             } else {
-                Refusal::Other(driver_error(&error))
+                Refusal::of(&error, endpoint, settings)
             }
         })?;
-    let major_num = connection.parameter("server_version").map_or(0, major_num);
+    let version = connection.parameter("server_version").unwrap_or("of an unknown version");
+    let major_num = major_num(version);
     if major_num < 130_000 {
-        return Err(ConnectError::hopeless(Reason::new(format!(
-            "{endpoint} runs PostgreSQL {}: 13 is the oldest that can be read",
-            connection.parameter("server_version").unwrap_or("of an unknown version")
-        )))
-        .into());
+        return Err(ConnectError::unreadable(endpoint, settings, version).into());
     }
     let (end, ended) = watch::channel(false);
     let driver = tokio::spawn(async move {
@@ -312,14 +335,29 @@ fn is_about_options(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-fn driver_config(settings: &Settings, endpoint: &Endpoint, with_limits: bool) -> Config {
-    use tokio_postgres::config::SslMode as Driver;
+/// How TLS is asked for at first.
+fn encryption(settings: &Settings, endpoint: &Endpoint) -> Encryption {
+    match (&endpoint.host, settings.sslmode) {
+        // libpq: a Unix socket has no TLS, whatever sslmode says.
+        (Host::Socket(_), _) | (_, SslMode::Disable) => Encryption::Disable,
+        (_, SslMode::Prefer) => Encryption::Prefer,
+        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => Encryption::Require,
+    }
+}
+
+fn driver_config(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    encryption: Encryption,
+    with_limits: bool,
+) -> Config {
     let mut config = Config::new();
     config
         .user(&settings.user)
         .dbname(&settings.database)
         .application_name("dbtriage")
         .port(endpoint.port)
+        .ssl_mode(encryption)
         .channel_binding(settings.channel_binding)
         .ssl_negotiation(settings.ssl_negotiation)
         .connect_timeout(settings.connect_timeout)
@@ -327,19 +365,13 @@ fn driver_config(settings: &Settings, endpoint: &Endpoint, with_limits: bool) ->
         .keepalives_interval(Duration::from_secs(5))
         .keepalives_retries(3)
         .tcp_user_timeout(Duration::from_secs(25));
-    let mode = match settings.sslmode {
-        SslMode::Disable => Driver::Disable,
-        SslMode::Prefer => Driver::Prefer,
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Driver::Require,
-    };
     match &endpoint.host {
-        // libpq: a Unix socket has no TLS, whatever sslmode says.
-        Host::Socket(folder) => config.host_path(folder).ssl_mode(Driver::Disable),
+        Host::Socket(folder) => config.host_path(folder),
         Host::Tcp { name, address } => {
             if let Some(address) = address {
                 config.hostaddr(*address);
             }
-            config.host(name).ssl_mode(mode)
+            config.host(name)
         }
     };
     if let Some(Secret(password)) = settings.password.as_ref().or(endpoint.password.as_ref()) {

@@ -2,6 +2,8 @@
 //!
 //! It must not know how the settings were found.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +12,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InconsistentKeys,
+    PeerIncompatible, RootCertStore, SignatureScheme,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::{RootCertificates, Settings, SslMode};
@@ -30,13 +35,32 @@ pub(super) fn connector(settings: &Settings) -> Result<MakeRustlsConnect, Reason
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => builder
             .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-            .map_err(|error| unusable(certificate, &error))?,
+            .map_err(|error| unusable_pair(certificate, key, &error))?,
     };
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// A connector for where no TLS is spoken: it reads no file.
+pub(super) fn unused() -> Result<MakeRustlsConnect, Reason> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Reason::new(format!("TLS cannot be set up: {error}")))?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
 }
 
 fn unusable(file: &Path, error: &dyn std::fmt::Display) -> Reason {
     Reason::new(format!("cannot use {}: {error}", file.display())).with_hint("it must be a readable PEM file")
+}
+
+fn unusable_pair(certificate: &Path, key: &Path, error: &Error) -> Reason {
+    let pair = format!("{} and {}", certificate.display(), key.display());
+    if *error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        return Reason::new(format!("{pair} do not belong together"))
+            .with_hint("name the certificate that was issued for this key (sslcert, sslkey)");
+    }
+    Reason::new(format!("cannot use {pair}: {error}")).with_hint("sslkey must be a private key in a PEM file")
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Reason> {
@@ -46,7 +70,20 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Reason> {
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Reason> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| unusable(file, &error))
+    // libpq: the group may read a key that is root's, which services share that way.
+    let others_may = |meta: fs::Metadata| meta.mode() & if meta.uid() == 0 { 0o037 } else { 0o077 } != 0;
+    let shown = file.display();
+    if fs::metadata(file).is_ok_and(others_may) {
+        return Err(Reason::new(format!("cannot use the private key {shown}: others may read it"))
+            .with_hint(format!("chmod 0600 {shown}")));
+    }
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
+        if !fs::read_to_string(file).is_ok_and(|text| text.contains("ENCRYPTED")) {
+            return unusable(file, &error);
+        }
+        Reason::new(format!("cannot use {shown}: it has a passphrase, which cannot be asked for"))
+            .with_hint(format!("write it without one: openssl pkey -in {shown} -out FILE"))
+    })
 }
 
 /// How much of the server's certificate is checked.
@@ -172,15 +209,51 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What to say, and what to do, when rustls refuses.
-pub(super) fn explain(error: &Error, server: &str) -> Reason {
-    let (text, hint) = if let Error::InvalidCertificate(certificate) = error {
-        explain_certificate(certificate)
-    } else {
-        (error.to_string(), "the server's TLS settings and ours have nothing in common")
+/// What to say, and what to do, when rustls refuses or is refused.
+pub(super) fn explain(error: &Error, server: &str, settings: &Settings) -> Reason {
+    let failed = |text: &str, hint: &str| {
+        Reason::new(format!("TLS with {server} failed: {text}")).with_hint(hint.to_owned())
     };
-    Reason::new(format!("TLS with {server} failed: {text}")).with_hint(hint)
+    match (error, &settings.client_certificate) {
+        (Error::InvalidCertificate(certificate), _) => {
+            let (text, hint) = explain_certificate(certificate);
+            failed(&text, hint)
+        }
+        (
+            Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+            _,
+        ) => failed(
+            "it speaks only versions older than TLS 1.2",
+            "raise ssl_max_protocol_version there, or use sslmode=disable",
+        ),
+        (Error::AlertReceived(alert), Some((certificate, _))) if ABOUT_OURS.contains(alert) => failed(
+            &format!("it does not accept our client certificate {} ({alert:?})", certificate.display()),
+            "it must be valid today, and of an authority in the server's ssl_ca_file",
+        ),
+        (Error::AlertReceived(AlertDescription::CertificateRequired), None) => {
+            failed("it asks for a client certificate", CLIENT_CERTIFICATE)
+        }
+        (other, _) => failed(&other.to_string(), "the server's TLS settings and ours have nothing in common"),
+    }
 }
+
+/// How to show a client certificate.
+pub(super) const CLIENT_CERTIFICATE: &str =
+    "give one with sslcert=FILE and sslkey=FILE, or as ~/.postgresql/postgresql.crt and postgresql.key";
+
+/// What a server says about a client's certificate, and never about its own.
+const ABOUT_OURS: &[AlertDescription] = &[
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::CertificateRequired,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+];
 
 fn explain_certificate(error: &CertificateError) -> (String, &'static str) {
     let detail = error.to_string();
@@ -188,7 +261,7 @@ fn explain_certificate(error: &CertificateError) -> (String, &'static str) {
     if detail.contains("UnsupportedCertVersion") {
         return (
             "its certificate is X.509 version 1".into(),
-            "issue a version 3 certificate, or use sslmode=require",
+            "issue a version 3 certificate, or go on without a check: sslmode=prefer",
         );
     }
     if detail.contains("CaUsedAsEndEntity") {
@@ -197,6 +270,7 @@ fn explain_certificate(error: &CertificateError) -> (String, &'static str) {
             "use it as sslrootcert with sslmode=verify-ca, or issue a server certificate from it",
         );
     }
+    // `require` is no way round a check: with a root certificate at hand it checks too.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
     match error {
         // A bad signature is an authority of the same name with another key: rebuilt, or a stranger.
@@ -205,15 +279,19 @@ fn explain_certificate(error: &CertificateError) -> (String, &'static str) {
             "give the authority's certificate with sslrootcert=FILE",
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            ("its certificate has expired".into(), "renew it, or go on without a check: sslmode=require")
+            ("its certificate has expired".into(), "renew it, or go on without a check: sslmode=prefer")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             ("its certificate is not valid yet".into(), "compare the clocks of both machines")
         }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => (
+            "its certificate has no subject alternative name".into(),
+            "issue one with it (the common name is not looked at), or use sslmode=verify-ca",
+        ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             "its certificate is for another host name".into(),
             "connect by a name that it lists as a subject alternative name, or use sslmode=verify-ca",
         ),
-        _ => (detail, "the server needs another certificate, or use sslmode=require"),
+        _ => (detail, "the server needs another certificate, or go on without a check: sslmode=prefer"),
     }
 }
