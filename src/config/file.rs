@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use crate::cli::ColorWhen;
 use crate::engine::Thresholds;
+use crate::sources::redis;
 use crate::text;
 
 /// What the file may say.
@@ -66,7 +67,7 @@ fn without_passwords<S: serde::Serializer>(words: &[String], serializer: S) -> R
 
 fn has_password(word: &str) -> bool {
     let in_url = word.split_once("://").is_some_and(|(_, rest)| rest.contains('@') && rest.contains(':'));
-    in_url || word.to_lowercase().contains("password")
+    in_url || word.to_lowercase().contains("pass") || redis::url_has_password(word)
 }
 
 impl File {
@@ -86,22 +87,40 @@ impl File {
     }
 }
 
-/// The parser's message with its line, and the nearest name for an unknown key.
+/// What serde expected, and how that is written in the file.
+const KINDS: &[(&str, &str)] = &[
+    ("a sequence", "a list: [\"...\"]"),
+    ("a string", "a text in quotes: \"...\""),
+    ("string", "a text in quotes: \"...\""),
+    ("a boolean", "true or false"),
+    ("f64", "a number, such as 80.0"),
+    ("u32", "a whole number, such as 20"),
+    ("struct Profile", "a table: [profiles.NAME] with postgres = [\"...\"]"),
+    ("a map", "a table: [profiles.NAME] or the like on a line of its own"),
+];
+
+/// What is wrong in which line, with the nearest name for an unknown key. A value is never repeated: it may be or hold
+/// a password.
 fn explain(error: &toml::de::Error, content: &str) -> String {
-    let line = error
-        .span()
-        .and_then(|span| content.get(..span.start))
-        .map_or(1, |before| before.matches('\n').count() + 1);
-    let message = error.message();
+    let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let message = error.message().lines().next().unwrap_or_default();
     // serde names the unknown key first and then all known ones, each in backticks.
     let mut quoted = message.split('`').skip(1).step_by(2);
-    match quoted.next().filter(|_| message.starts_with("unknown field")) {
-        Some(unknown) => format!(
-            "line {line}: unknown key \"{unknown}\"{}",
-            text::did_you_mean(text::nearest(unknown, quoted))
-        ),
-        None => format!("line {line}: {}", message.lines().next().unwrap_or_default()),
+    if let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) {
+        let nearest = text::did_you_mean(text::nearest(unknown, quoted));
+        return format!("line {line}: unknown key \"{unknown}\"{nearest}");
     }
+    let is_about_value = ["invalid type", "invalid value", "invalid length", "unknown variant"];
+    if !is_about_value.iter().any(|words| message.starts_with(words)) {
+        return format!("line {line}: {message}");
+    }
+    let expected = message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+    let wanted = KINDS.iter().find(|(kind, _)| *kind == expected).map_or(expected, |(_, wanted)| *wanted);
+    let key =
+        before.rsplit('\n').next().and_then(|row| row.split_once('=')).map_or("", |(key, _)| key.trim());
+    let subject = if key.is_empty() { "what stands here" } else { key };
+    format!("line {line}: {subject} wants {wanted}")
 }
 
 /// A commented file with every default, printed by `dbtriage config --default`.

@@ -78,6 +78,29 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn a_value_of_the_wrong_kind_is_told_by_its_key_and_not_repeated() {
+    let cases = [
+        (
+            "[profiles.shop]\npostgres = \"postgres://u:hunter2@h/d\"",
+            "line 2: postgres wants a list: [\"...\"]",
+        ),
+        (
+            "[profiles.shop]\nredis_password = 987654321",
+            "line 2: redis_password wants a text in quotes: \"...\"",
+        ),
+        (
+            "[profiles]\nshop = \"postgres://u:hunter2@h/d\"",
+            "line 2: shop wants a table: [profiles.NAME] with postgres = [\"...\"]",
+        ),
+        ("ascii = \"hunter2, expected nothing\"", "line 1: ascii wants true or false"),
+        ("signals_per_second = \"hunter2\"", "line 1: signals_per_second wants a whole number, such as 20"),
+    ];
+    for (content, message) in cases {
+        assert_eq!(File::parse(content).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
 fn the_default_file_says_what_the_defaults_are() {
     let uncommented: String = DEFAULT_FILE
         .lines()
@@ -127,7 +150,7 @@ fn a_mistyped_url_is_not_repeated() {
 #[test]
 fn passwords_are_not_shown_with_the_configuration() {
     let content = "[profiles.shop]\npostgres = [\"postgres://u:hunter2@h/d\", \"host=h password=hunter2\", \"host=plain\"]\n\
-                   redis = [\"redis://:hunter2@cache\"]\nredis_password = \"hunter2\"\n";
+                   redis = [\"redis://:hunter2@cache\", \"unix:///run/r?user=u&pass=hunter2\"]\nredis_password = \"hunter2\"\n";
     let shown = toml::to_string_pretty(&File::parse(content).unwrap()).unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("host=plain"), "{shown}");
 }
