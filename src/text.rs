@@ -55,6 +55,21 @@ pub fn lines(raw: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
+/// The same JSON with the characters escaped that act on a terminal and that JSON lets stand: DEL, C1 controls and
+/// bidirectional overrides, as whoever looks into a log or a report with `cat` hands them to the terminal. Outside its
+/// strings JSON has none of them, so the finished text can be gone over.
+pub fn terminal_safe_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_bidi_control(c) || ('\u{7f}'..='\u{9f}').contains(&c) {
+            out += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The terminal columns that `clean` takes up.
 pub fn width(clean: &str) -> usize {
     clean.width()
@@ -143,6 +158,14 @@ mod tests {
         for (raw, clean) in cases {
             assert_eq!(line(raw), clean);
         }
+    }
+
+    #[test]
+    fn json_is_the_same_and_safe_to_print() {
+        let raw = "a\u{7f}\u{9b}2J\u{202e}\u{2066}\u{61c}\\\"日\n";
+        let safe = terminal_safe_json(&serde_json::to_string(raw).unwrap());
+        assert_eq!(safe, "\"a\\u007f\\u009b2J\\u202e\\u2066\\u061c\\\\\\\"日\\n\"");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), raw);
     }
 
     #[test]

@@ -53,8 +53,8 @@ impl Journal {
     /// Writes a record; with `sync` it is on the disk when this is done.
     pub(super) async fn keep(&self, record: &Record, sync: bool) -> io::Result<()> {
         let Some(entries) = &self.0 else { return Ok(()) };
-        let mut line = serde_json::to_vec(&Line { kind: "action", record })?;
-        line.push(b'\n');
+        let json = serde_json::to_string(&Line { kind: "action", record })?;
+        let line = (text::terminal_safe_json(&json) + "\n").into_bytes();
         let (written, answer) = oneshot::channel();
         entries
             .try_send(Entry { line, sync, written })
@@ -66,6 +66,20 @@ impl Journal {
 fn write(mut file: &File, line: &[u8], sync: bool) -> io::Result<()> {
     file.write_all(line)?;
     if sync { file.sync_data() } else { Ok(()) }
+}
+
+/// The file of the log, for lines that come finished and one at a time.
+struct SafeLines(File);
+
+impl io::Write for SafeLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(text::terminal_safe_json(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What the last panic said, made safe, and where it is kept.
@@ -103,7 +117,7 @@ pub(super) fn start(file: Option<&Path>) -> Result<Journal, Failure> {
         tracing_subscriber::fmt()
             .json()
             .with_max_level(tracing::Level::DEBUG)
-            .with_writer(Mutex::new(log))
+            .with_writer(Mutex::new(SafeLines(log)))
             .try_init(),
     );
     Ok(Journal::over(own))
