@@ -16,8 +16,9 @@ use super::{Done, admit_first, assert_says, lab, open_in, refusal, reload, snaps
 /// Roles that need a password, and what it is; both hold what the password file gives a meaning to.
 const ROLES: [(&str, &str); 3] = [("locked", "sesame"), ("a:b", "se:sa\\me"), ("back\\slash", "*")];
 
+/// The server of all tests that leave it as it is, without TLS.
 pub(crate) static LAB: LazyLock<Lab> = LazyLock::new(|| {
-    let lab = lab(50);
+    let lab = lab(90);
     let admin = lab.primary().client("postgres", "shop").unwrap();
     // Before 14 it is md5 unless one says so.
     admin.execute("SET password_encryption = 'scram-sha-256'").unwrap();

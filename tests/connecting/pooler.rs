@@ -1,22 +1,20 @@
 //! Through PgBouncer: it works, it is said, and nobody behind the same pooler notices.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
-use dbtriage_lab::{Lab, PoolMode, Pooler, Proxy};
+use dbtriage_lab::{PoolMode, Pooler, Proxy};
 use pretty_assertions::assert_eq;
 
+use super::files::LAB;
 use super::{Done, PROGRAM, assert_says, lab, snapshot};
 
 /// What the report and the screen say.
 const SAID: &str = "through a pooler";
 
-/// A server for all tests that leave it as it is, each with a pooler of its own.
-static LAB: LazyLock<Lab> = LazyLock::new(|| lab(90));
-
 const MODES: [PoolMode; 2] = [PoolMode::Transaction, PoolMode::Session];
 
+/// A pooler of one's own before the server of all tests that leave it as it is.
 fn pooler(mode: PoolMode, pool_size: u32) -> Pooler {
     Pooler::start(LAB.primary(), mode, pool_size).unwrap()
 }
