@@ -16,7 +16,8 @@ pub fn json(
     taken_at: Timestamp,
     interval_seconds: Option<f64>,
 ) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(&json::Snapshot::of(observers, taken_at, interval_seconds))
+    let json = serde_json::to_string_pretty(&json::Snapshot::of(observers, taken_at, interval_seconds))?;
+    Ok(crate::text::terminal_safe_json(&json))
 }
 
 /// The same for a ticket: what one would type up by hand.
