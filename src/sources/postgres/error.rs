@@ -57,8 +57,7 @@ impl ConnectError {
     pub(super) fn timed_out(endpoint: &Endpoint, settings: &Settings, pooled: bool) -> Self {
         let limit = settings.connect_timeout.as_secs();
         let hint = if pooled {
-            "the pooler has no free session for us: the server behind it is down, or its pool is used up (SHOW POOLS \
-             on its console); still trying"
+            NO_SESSION
         } else {
             "the network, the server, or a lock on a system catalog that logins need; still trying"
         };
@@ -262,6 +261,9 @@ const RULES: &[Rule] = &[
 const SERVER_IS_AWAY: &str =
     "the pooler says so: the server behind it is down, or does not let the pooler in; still trying";
 
+const NO_SESSION: &str = "the pooler has no free session for us: the server behind it is down, or its pool is used up \
+    (SHOW POOLS on its console)";
+
 /// Longer answers are no sentence that helps.
 const MESSAGE_MAX: usize = 300;
 
@@ -352,6 +354,11 @@ fn is_handshake(error: &tokio_postgres::Error) -> bool {
 pub(super) fn may_be_about_tls(error: &tokio_postgres::Error) -> bool {
     let refused = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
     refused || is_handshake(error) || tls_error(error).is_some()
+}
+
+/// Why an answer does not come, though the connection stands.
+pub(super) fn silence(pooled: bool) -> Reason {
+    Reason::new(if pooled { NO_SESSION } else { "the server accepts the connection and does not answer" })
 }
 
 /// Why one statement gave no rows, for the pane that it feeds.

@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 use self::statements::StatementBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
 use super::detour::Detour;
-use super::error::{innermost, statement_reason};
+use super::error::{innermost, silence, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
 use super::{OwnPids, Pace, Place, Retry};
@@ -189,7 +189,7 @@ impl Sampler {
                 }
                 asked.until = Instant::now() + self.pace().interval;
                 late = Some(asked);
-                let reason = Reason::new("the server accepts the connection and does not answer");
+                let reason = silence(self.servers.pooled());
                 if self.report(OutageKind::Blocked, reason, None).await.is_err() {
                     return Lost::Listener;
                 }
