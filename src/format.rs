@@ -4,6 +4,8 @@
 
 use jiff::Timestamp;
 
+use crate::text;
+
 /// An age as two units at most: `59s`, `8m12s`, `3h05m`, `41d`. Negative ages (clocks differ) read `0s`.
 pub fn age(seconds: f64) -> String {
     let seconds = whole(seconds.max(0.0));
@@ -124,17 +126,17 @@ fn whole(seconds: f64) -> u64 {
 }
 
 /// A text as it stands in SQL; what acts on a terminal as an escape (manual, "String Constants with C-Style Escapes").
-pub fn literal(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return format!("'{}'", text.replace('\'', "''"));
+pub fn literal(raw: &str) -> String {
+    if raw.chars().all(text::is_printable) {
+        return format!("'{}'", raw.replace('\'', "''"));
     }
     let mut out = String::from("E'");
-    for c in text.chars() {
+    for c in raw.chars() {
         match c {
             '\'' => out.push_str("''"),
             '\\' => out.push_str("\\\\"),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
+            c if text::is_printable(c) => out.push(c),
+            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
         }
     }
     out.push('\'');
@@ -160,7 +162,8 @@ mod tests {
         {
             assert_eq!(identifier(name), sql);
         }
-        for (text, sql) in [("it's", "'it''s'"), ("a\\b", "'a\\b'"), ("\u{1b}]'\\", "E'\\u001b]''\\\\'")] {
+        for (text, sql) in [("it's", "'it''s'"), ("a\\b", "'a\\b'"), ("\u{1b}]'\\", "E'\\U0000001b]''\\\\'")]
+        {
             assert_eq!(literal(text), sql);
         }
     }

@@ -20,6 +20,9 @@ pub struct Pace {
     pub texts_every: Duration,
 }
 
+/// How long a report waits for locks and names.
+const REPORT_PATIENCE: Duration = Duration::from_secs(2);
+
 impl Pace {
     /// The pace of the screen: statements every 2 s at most, their texts every 10 s at most.
     pub fn screen(interval: Duration) -> Self {
@@ -33,6 +36,12 @@ impl Pace {
     /// The pace of a report: everything with each sample, because there are only a few.
     pub const fn report(interval: Duration) -> Self {
         Self { interval, statements_every: Duration::ZERO, texts_every: Duration::ZERO }
+    }
+
+    /// How long a tick waits for what the other connections read: a report has no later tick to show it in.
+    pub(in crate::sources) fn patience(&self, on_screen: Duration) -> Duration {
+        let is_report = self.texts_every.is_zero();
+        if is_report { REPORT_PATIENCE } else { on_screen }
     }
 
     /// The limit of one tick: shorter than its period, so that a late answer is noticed before the next is due.

@@ -113,7 +113,8 @@ fn is_clean(raw: &str) -> bool {
     raw.bytes().all(|b| (0x20..0x7f).contains(&b))
 }
 
-fn is_printable(c: char) -> bool {
+/// Whether a character stands on a terminal as itself: it has a width, and turns nothing round.
+pub fn is_printable(c: char) -> bool {
     c.width().is_some_and(|width| width > 0) && !is_bidi_control(c)
 }
 

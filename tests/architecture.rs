@@ -189,3 +189,28 @@ fn the_readmes_configuration_is_the_programs() {
         "README.md: replace the configuration by the output of `dbtriage config --default`"
     );
 }
+
+/// Each row of "What happens when..." is shown by tests: `target::module::name` in a file of that target.
+#[test]
+fn what_happens_when_is_shown_by_tests_that_are() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("## What happens when").expect("the section");
+    let (section, _) = rest.split_once("\n## ").expect("the next section");
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 25, "{} rows", rows.len());
+    for row in rows {
+        let tests: Vec<&str> =
+            row.rsplit(" | ").next().unwrap().split('`').filter(|it| it.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test in {row}");
+        for test in tests {
+            let (place, name) = test.rsplit_once("::").unwrap();
+            let mut parts = place.split("::");
+            let target = parts.next().unwrap();
+            let module = parts.next().unwrap_or("main");
+            let files = [format!("tests/{target}/{module}.rs"), format!("tests/{target}.rs")];
+            let text = files.iter().find_map(|file| fs::read_to_string(root().join(file)).ok());
+            let found = text.is_some_and(|text| text.contains(&format!("fn {name}(")));
+            assert!(found, "{test} is named in the README and is not in {files:?}");
+        }
+    }
+}

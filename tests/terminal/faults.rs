@@ -404,7 +404,9 @@ fn whole_frames(bytes: &[u8]) -> usize {
 /// The lines that frame the screen, which stay where they are from tick to tick.
 fn borders(screen: &Screen) -> Vec<String> {
     let frame = |c: char| if "┌┐└┘├┤┬┴┼─│".contains(c) { c } else { ' ' };
-    rows(screen).iter().map(|row| row.chars().map(frame).collect()).collect()
+    // Cells at the end of a line that were never written are left out of it.
+    let line = |row: &String| row.chars().map(frame).collect::<String>().trim_end().to_owned();
+    rows(screen).iter().map(line).collect()
 }
 
 #[test]

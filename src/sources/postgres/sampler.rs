@@ -159,7 +159,10 @@ impl Sampler {
         self.statements.due = None;
         self.delivered = false;
         // The first names come from another connection, opened at the same moment.
-        drop(timeout(NAMES_LIMIT, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
+        drop(
+            timeout(self.pace().patience(NAMES_LIMIT), self.wires.catalog.wait_for(|catalog| catalog.ready))
+                .await,
+        );
         let mut late: Option<Asked> = None;
         let mut detour = Detour::default();
         let mut next = Instant::now();
@@ -415,9 +418,10 @@ impl Sampler {
         if self.locks_ordered != Some(reads) && self.wires.wants.try_send(want).is_ok() {
             self.locks_ordered = Some(reads);
         }
+        let limit = self.pace().patience(LOCKS_LIMIT);
         let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);
         // In time or not: what is there by then is judged by when it was read.
-        drop(timeout(LOCKS_LIMIT, read).await);
+        drop(timeout(limit, read).await);
         self.wires.catalog.borrow().lock_table(since, now)
     }
 }
