@@ -725,7 +725,7 @@ fn a_server_that_is_not_there_is_null_and_a_reason() {
     let target = format!("host={nowhere} user=oncall dbname=shop");
     let report = dbtriage(&["snapshot", "-w", "--format", "json", &target]);
     assert_eq!(report.code, Some(3));
-    let refused = format!("cannot connect to {nowhere}:5432");
+    let refused = format!("cannot connect to {nowhere}/.s.PGSQL.5432");
     assert!(report.stderr.starts_with(&format!("dbtriage: {refused}")), "{}", report.stderr);
     let json: Value = serde_json::from_str(&report.stdout).unwrap();
     let target = &json["targets"][0];

@@ -70,6 +70,8 @@ impl Opened {
         let (want_sender, want_receiver) = mpsc::channel(8);
         let (counter, orders) = control::orders();
         let (catalog_sender, catalog_receiver) = watch::channel(locks::Catalog::default());
+        // Before the others start: they wait for it.
+        self.servers.lend(self.first.as_ref().map(|first| first.line.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(locks::run(Arc::clone(&self.servers), own_pids.clone(), want_receiver, catalog_sender));
         tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), orders));
