@@ -13,6 +13,7 @@
 
 mod acting;
 mod findings;
+mod incident;
 mod moment;
 mod picture;
 
