@@ -16,6 +16,7 @@ mod sampler;
 pub mod settings;
 mod sql;
 mod tls;
+pub(in crate::sources) mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

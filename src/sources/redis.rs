@@ -3,21 +3,25 @@
 //! It must not know what the figures mean.
 
 mod info;
+mod wire;
 
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _,
+    RedisConnectionInfo, RedisError, Value,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::wire::Connection;
 use super::Pace;
 use super::postgres::link::Backoff;
 use super::postgres::settings::Secret;
+use super::postgres::wire::guarded::Fault;
 use super::postgres::{ConnectError, Cure, Retry};
 use crate::format::seconds_between;
 use crate::model::redis::Sample as RedisSample;
@@ -33,7 +37,7 @@ const SILENCE_MAX_SECONDS: f64 = 10.0;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Knows no password: the crate would log in by itself and keep the server's refusal to itself.
-    client: Client,
+    info: ConnectionInfo,
     user: Option<String>,
     password: Option<Secret>,
     /// `host:port` or the path of a socket.
@@ -43,18 +47,17 @@ pub struct Settings {
 /// Reads a `redis://`, `rediss://` or `unix://` URL. A password in it wins over `password`.
 /// Errors when the URL cannot be read; the message never repeats it.
 pub fn settings(url: &str, password: Option<&Secret>) -> Result<Settings, Reason> {
-    let refuse = |error: &RedisError| {
+    let info = url.into_connection_info().map_err(|error| {
         Reason::new(format!("a Redis URL cannot be read: {}", error.category()))
             .with_hint("write redis://[user[:password]@]host[:port][/db]")
-    };
-    let info = url.into_connection_info().map_err(|error| refuse(&error))?;
+    })?;
     let login = info.redis_settings();
     let user = login.username().map(str::to_owned);
     let password = login.password().map(|word| Secret(word.to_owned())).or_else(|| password.cloned());
     let name = address(info.addr());
     // INFO tells of the whole server: no database is selected.
     let info = info.set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
-    Ok(Settings { client: Client::open(info).map_err(|error| refuse(&error))?, user, password, name })
+    Ok(Settings { info, user, password, name })
 }
 
 /// Whether a URL holds a password, which other users of the machine can then read in the process list.
@@ -70,15 +73,13 @@ fn address(address: &ConnectionAddr) -> String {
 #[derive(Debug)]
 pub struct Opened {
     settings: Settings,
-    first: Option<MultiplexedConnection>,
+    first: Option<Connection>,
 }
 
 /// Connects once and asks for a first answer, so that what waiting does not cure can be said at start.
 pub async fn open(settings: Settings) -> Result<Opened, ConnectError> {
     let mut connection = connect(&settings).await?;
-    let answer: Result<String, RedisError> =
-        redis::cmd("INFO").arg("server").query_async(&mut connection).await;
-    answer.map_err(|error| explain(&error, &settings))?;
+    ask::<Value>(&mut connection, redis::cmd("INFO").arg("server"), &settings).await?;
     Ok(Opened { settings, first: Some(connection) })
 }
 
@@ -109,30 +110,53 @@ impl Opened {
     }
 }
 
-async fn connect(settings: &Settings) -> Result<MultiplexedConnection, ConnectError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(CONNECT_TIMEOUT));
-    let opening = settings.client.get_multiplexed_async_connection_with_config(&config);
-    // The crate's own limits cover the socket; this one covers whatever they do not.
-    let mut connection = timeout(CONNECT_TIMEOUT * 2, opening)
-        .await
-        .map_err(|_| ConnectError {
-            reason: Reason::new(format!("{} accepts no connection", settings.name)).with_hint("still trying"),
-            cure: Cure::Wait,
-            outage: OutageKind::Blocked,
-            retry: Retry::Later,
-        })?
+async fn connect(settings: &Settings) -> Result<Connection, ConnectError> {
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(CONNECT_TIMEOUT));
+    let opening = timeout(CONNECT_TIMEOUT, wire::connect(&settings.info, config)).await;
+    let mut connection = opening
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         .map_err(|error| explain(&error, settings))?;
     if let Some(Secret(password)) = &settings.password {
         let mut login = redis::cmd("AUTH");
         if let Some(user) = &settings.user {
             login.arg(user);
         }
-        let answer: Result<(), RedisError> = login.arg(password).query_async(&mut connection).await;
-        answer.map_err(|error| explain(&error, settings))?;
+        ask::<()>(&mut connection, login.arg(password), settings).await?;
     }
     Ok(connection)
+}
+
+/// Sends one command and reads its answer.
+async fn ask<T: FromRedisValue>(
+    connection: &mut Connection,
+    command: &redis::Cmd,
+    settings: &Settings,
+) -> Result<T, ConnectError> {
+    let answer: Result<T, RedisError> = command.query_async(&mut connection.client).await;
+    answer.map_err(|error| match connection.fault() {
+        Some(fault) => given_up(fault, settings),
+        None => explain(&error, settings),
+    })
+}
+
+/// What stands there is no Redis server, or one that says more than is ever needed.
+fn given_up(fault: &Fault, settings: &Settings) -> ConnectError {
+    let name = &settings.name;
+    let (text, cure) = match fault {
+        Fault::Foreign(Some(words)) => {
+            (format!("{name} is not a Redis server: it says \"{words}\""), Cure::None)
+        }
+        Fault::Foreign(None) => (format!("{name} is not a Redis server"), Cure::None),
+        Fault::Mute => (
+            format!("{name} hung up without an answer: not a Redis server, or one that went away"),
+            Cure::None,
+        ),
+        Fault::Endless(_) | Fault::NoProcess(_) => {
+            (format!("connection to {name} given up: {fault}"), Cure::Wait)
+        }
+    };
+    let reason = Reason::new(text).with_hint("check the URL");
+    ConnectError { reason, cure, outage: OutageKind::Unreachable, retry: Retry::Later }
 }
 
 /// Tells a stalled server from a refused connection and from an error reply, which is repeated word for word.
@@ -179,7 +203,7 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self, first: Option<MultiplexedConnection>) {
+    async fn run(mut self, first: Option<Connection>) {
         let mut backoff = Backoff::default();
         let mut connection = first;
         let mut next = Instant::now();
@@ -237,18 +261,28 @@ impl Reader {
 }
 
 async fn read(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     pace: Pace,
     settings: &Settings,
 ) -> Result<RedisSample, ConnectError> {
-    connection.set_response_timeout(pace.deadline() / 2);
+    connection.client.set_response_timeout(pace.deadline() / 2);
     let asked = Instant::now();
-    let ping: Result<(), RedisError> = redis::cmd("PING").query_async(connection).await;
-    ping.map_err(|error| explain(&error, settings))?;
+    ask::<()>(connection, &redis::cmd("PING"), settings).await?;
     let ping_seconds = asked.elapsed().as_secs_f64();
-    let text: Result<Vec<u8>, RedisError> = redis::cmd("INFO").query_async(connection).await;
-    let text = text.map_err(|error| explain(&error, settings))?;
-    Ok(info::parse(&String::from_utf8_lossy(&text), now(), ping_seconds))
+    let answer = ask(connection, &redis::cmd("INFO"), settings).await?;
+    let text = if let Value::BulkString(text) = answer { text } else { Vec::new() };
+    let sample = info::parse(&String::from_utf8_lossy(&text), now(), ping_seconds);
+    if sample.version.is_none() {
+        let reason = Reason::new(format!("{} answers INFO without a redis_version", settings.name))
+            .with_hint("is it a proxy? connect to the Redis server itself");
+        return Err(ConnectError {
+            reason,
+            cure: Cure::Wait,
+            outage: OutageKind::Error,
+            retry: Retry::Later,
+        });
+    }
+    Ok(sample)
 }
 
 /// Whether the text looks like a URL of a Redis server.

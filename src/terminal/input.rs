@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -29,6 +30,8 @@ pub struct Inputs {
 
 /// How often a silent terminal is asked whether it is still there.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Faults of the reading, one after the other, before it is given up: one comes of every chunk that confuses the parser.
+const FAULTS_MAX: u32 = 100;
 /// Inputs that may wait; a paste is one of them.
 const WAITING_MAX: usize = 1024;
 
@@ -38,8 +41,18 @@ impl Inputs {
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
         std::thread::spawn(move || {
-            while let Ok(event) = read() {
-                if translate(event).is_some_and(|input| sender.blocking_send(input).is_err()) {
+            let mut faults = 0;
+            while faults < FAULTS_MAX {
+                let Ok(event) = read() else {
+                    faults += 1;
+                    continue;
+                };
+                faults = 0;
+                let goes_on = match event {
+                    None => !is_gone(),
+                    Some(event) => translate(event).is_none_or(|input| sender.blocking_send(input).is_ok()),
+                };
+                if !goes_on {
                     return;
                 }
             }
@@ -58,20 +71,21 @@ impl Inputs {
     }
 }
 
-/// The next event. A terminal that is gone reads as ready for ever and never gives one, so it is asked from time to
-/// time whether it is still there; errors when it is not. The waiting is left to crossterm, which would lose a key
-/// that came together with a signal.
-fn read() -> io::Result<Event> {
-    while !crossterm::event::poll(LOOK_EVERY)? {
-        let input = io::stdin();
-        let mut state = [PollFd::new(input.as_fd(), PollFlags::empty())];
-        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-        poll(&mut state, PollTimeout::ZERO)?;
-        if state.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone)) {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-    }
-    crossterm::event::read()
+/// The next event, if one comes soon. The waiting is left to crossterm, which would lose a key that came together with a
+/// signal. What a terminal reports can make its parser panic, which is no reason to be deaf from then on.
+fn read() -> io::Result<Option<Event>> {
+    let event =
+        || if crossterm::event::poll(LOOK_EVERY)? { crossterm::event::read().map(Some) } else { Ok(None) };
+    catch_unwind(event).unwrap_or_else(|_| Err(io::Error::other("the parser has panicked")))
+}
+
+/// Whether the terminal is gone: it then reads as ready for ever and never gives an event.
+fn is_gone() -> bool {
+    let input = io::stdin();
+    let mut state = [PollFd::new(input.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    poll(&mut state, PollTimeout::ZERO).is_err()
+        || state.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone))
 }
 
 fn translate(event: Event) -> Option<Input> {

@@ -77,10 +77,15 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Or
         // An order that comes meanwhile waits, but not for longer than whoever gave it.
         let finished = match servers.connect_current().await {
             Ok(connection) => {
-                backoff.reset();
+                let opened = Instant::now();
                 own_pids.set(Place::Control, Some(connection.pid));
                 let mut control = Control { line: connection.line.clone(), late: None };
-                control.serve(&servers, &mut orders, FOR_EVER).await
+                let finished = control.serve(&servers, &mut orders, FOR_EVER).await;
+                own_pids.set(Place::Control, None);
+                drop(connection);
+                let pause = backoff.after(opened.elapsed(), u64::from(std::process::id()).rotate_left(7));
+                reason = Reason::new("the control connection is lost").with_hint("it is opened again");
+                finished || refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await
             }
             Err(error) => {
                 let pause = backoff.next(error.retry, u64::from(std::process::id()).rotate_left(7));
@@ -91,7 +96,6 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Or
                 }
             }
         };
-        own_pids.set(Place::Control, None);
         if finished {
             return;
         }

@@ -123,7 +123,7 @@ impl ConnectError {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: the rest is told in its own words")]
-    fn from_io(error: &io::Error, endpoint: &Endpoint, is_direct_tls: bool) -> Self {
+    pub(super) fn from_io(error: &io::Error, endpoint: &Endpoint, is_direct_tls: bool) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                 "is the server running there? check host and port (-h, -p, PGHOST, PGPORT)"
@@ -167,12 +167,6 @@ const MISSED: &[(&str, Cure, &str, &str)] = &[
         Cure::None,
         "does not meet channel_binding=require",
         "that needs TLS (sslmode=require) and a role that logs in by SCRAM; else use channel_binding=prefer",
-    ),
-    (
-        "unsupported authentication method",
-        Cure::None,
-        "asks for an authentication method that dbtriage does not speak (GSSAPI, SSPI)",
-        "use scram-sha-256 or cert for this role in pg_hba.conf",
     ),
 ];
 
@@ -364,7 +358,7 @@ pub(super) fn silence(pooled: bool) -> Reason {
 /// Why one statement gave no rows, for the pane that it feeds.
 pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Reason {
     let Some(db) = error.as_db_error() else { return Reason::new(innermost(error)) };
-    let text = db.message().to_owned();
+    let text = text::fit(db.message(), MESSAGE_MAX, false).into_owned();
     match db.code() {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             let role = format::identifier(user);

@@ -15,10 +15,14 @@ use tokio_postgres::{Client, Config};
 use super::error::{ConnectError, Retry, may_be_about_tls};
 use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
 use super::tls;
+use super::wire::{self, Failure};
 use crate::model::Reason;
 
 /// The limit of one statement that is not part of the tick.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
+
+/// A server that lets us in and drops us sooner than this is not knocked at without a pause.
+const LASTING: Duration = Duration::from_secs(5);
 
 /// A sign of life: idle connections are what firewalls drop first.
 pub(super) const PING: &str = "/* dbtriage:ping */ SELECT /* dbtriage */ 1";
@@ -246,11 +250,6 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(error: &tokio_postgres::Error, endpoint: &Endpoint, settings: &Settings) -> Self {
-        let told = ConnectError::from_driver(error, endpoint, settings);
-        if may_be_about_tls(error) { Self::Encryption(told) } else { Self::Other(told) }
-    }
-
     fn into_error(self) -> ConnectError {
         match self {
             Self::Options => {
@@ -277,16 +276,17 @@ async fn open(
     let connector = if encryption == Encryption::Disable { tls::unused() } else { tls::connector(settings) }
         .map_err(ConnectError::hopeless)?;
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
-    let (client, connection) = driver_config(settings, endpoint, encryption, with_limits)
-        .connect(connector)
-        .await
-        .map_err(|error| {
-            if with_limits && is_about_options(&error) {
-                Refusal::Options
-            } else {
-                Refusal::of(&error, endpoint, settings)
-            }
-        })?;
+    let config = driver_config(settings, endpoint, encryption, with_limits);
+    let connected = wire::connect(&config, connector, endpoint, settings.connect_timeout).await;
+    let (client, connection) = connected.map_err(|failure| match &failure {
+        Failure::Driver(error) if with_limits && is_about_options(error) => Refusal::Options,
+        Failure::Driver(error) if may_be_about_tls(error) => {
+            Refusal::Encryption(failure.into_error(endpoint, settings))
+        }
+        Failure::Driver(_) | Failure::GivenUp(_) | Failure::Unreached(_) => {
+            Refusal::Other(failure.into_error(endpoint, settings))
+        }
+    })?;
     let version = connection.parameter("server_version").unwrap_or("of an unknown version");
     let major_num = major_num(version);
     if major_num < 130_000 {
@@ -356,24 +356,9 @@ fn driver_config(
         .user(&settings.user)
         .dbname(&settings.database)
         .application_name("dbtriage")
-        .port(endpoint.port)
         .ssl_mode(encryption)
         .channel_binding(settings.channel_binding)
-        .ssl_negotiation(settings.ssl_negotiation)
-        .connect_timeout(settings.connect_timeout)
-        .keepalives_idle(Duration::from_secs(10))
-        .keepalives_interval(Duration::from_secs(5))
-        .keepalives_retries(3)
-        .tcp_user_timeout(Duration::from_secs(25));
-    match &endpoint.host {
-        Host::Socket(folder) => config.host_path(folder),
-        Host::Tcp { name, address } => {
-            if let Some(address) = address {
-                config.hostaddr(*address);
-            }
-            config.host(name)
-        }
-    };
+        .ssl_negotiation(settings.ssl_negotiation);
     if let Some(Secret(password)) = settings.password.as_ref().or(endpoint.password.as_ref()) {
         config.password(password);
     }
@@ -429,6 +414,15 @@ impl Backoff {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^= mixed >> 27;
         Duration::from_millis(base - mixed % (base / 5))
+    }
+
+    /// The pause after a connection that was let in and lost: none after one that has lasted.
+    pub(super) fn after(&mut self, lasted: Duration, seed: u64) -> Duration {
+        if lasted < LASTING {
+            return self.next(Retry::Later, seed);
+        }
+        self.reset();
+        Duration::ZERO
     }
 
     /// Starts over after a success.

@@ -100,9 +100,14 @@ pub(super) async fn run(
         }
         let finished = match servers.connect_current().await {
             Ok(connection) => {
-                backoff.reset();
+                let opened = Instant::now();
                 own_pids.set(Place::Locks, Some(connection.pid));
-                Reader::over(connection.line.clone(), &catalog).serve(&servers, &mut wants, FOR_EVER).await
+                let reader = Reader::over(connection.line.clone(), &catalog);
+                let finished = reader.serve(&servers, &mut wants, FOR_EVER).await;
+                own_pids.set(Place::Locks, None);
+                drop(connection);
+                let pause = backoff.after(opened.elapsed(), u64::from(std::process::id()));
+                finished || refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await
             }
             Err(error) => {
                 let pause = backoff.next(error.retry, u64::from(std::process::id()));
@@ -117,7 +122,6 @@ pub(super) async fn run(
                 }
             }
         };
-        own_pids.set(Place::Locks, None);
         if finished {
             return;
         }

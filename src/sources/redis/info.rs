@@ -10,6 +10,9 @@ use crate::model::redis::{Replica, Sample};
 /// The most `slaveN` lines that are looked for.
 const REPLICAS_MAX: usize = 64;
 
+/// The most of a word that is kept, in characters.
+const WORD_MAX: usize = 200;
+
 /// Reads the answer of INFO, received at `now`.
 pub(super) fn parse(text: &str, now: Timestamp, ping_seconds: f64) -> Sample {
     let info = InfoDict::new(text);
@@ -52,7 +55,7 @@ fn number<T: FromRedisValue>(info: &InfoDict, field: &str) -> Option<T> {
 }
 
 fn word(info: &InfoDict, field: &str) -> Option<Arc<str>> {
-    info.get::<String>(field).map(Arc::from)
+    info.get::<String>(field).map(|word| word.chars().take(WORD_MAX).collect::<String>().into())
 }
 
 /// `ip=10.0.0.2,port=6379,state=online,offset=1234,lag=0`.
