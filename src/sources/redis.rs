@@ -79,6 +79,8 @@ pub struct Opened {
 /// Connects once and asks for a first answer, so that what waiting does not cure can be said at start.
 pub async fn open(settings: Settings) -> Result<Opened, ConnectError> {
     let mut connection = connect(&settings).await?;
+    // Whoever does not answer this as Redis does is asked no more.
+    ask::<()>(&mut connection, &redis::cmd("PING"), &settings).await?;
     ask::<Value>(&mut connection, redis::cmd("INFO").arg("server"), &settings).await?;
     Ok(Opened { settings, first: Some(connection) })
 }

@@ -24,8 +24,8 @@ use crate::model::{OutageKind, Reason};
 
 /// A login takes some hundred bytes.
 const LOGIN_MAX: usize = 1 << 20;
-/// Ten thousand sessions, or a hundred thousand locks, are 12 MB.
-const ANSWER_MAX: usize = 64 << 20;
+/// Ten thousand sessions, or a hundred thousand locks, are 12 MB; four times that fits into 100 MB once it is decoded.
+const ANSWER_MAX: usize = 48 << 20;
 
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(10);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);

@@ -88,7 +88,7 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     Ok(builder.with_root_certificates(authorities).with_no_client_auth())
 }
 
-/// The answer to the first command, AUTH, PING or INFO: a status, an error or a text (RESP specification).
+/// The answer to the first command, AUTH or PING: a status or an error (RESP specification).
 #[derive(Debug, Default)]
 struct FirstAnswer {
     asked: bool,
@@ -106,7 +106,7 @@ impl Opening for FirstAnswer {
         }
         match heard.first() {
             None => Err(Fault::Mute),
-            Some(b'+' | b'-' | b'$') if self.asked => {
+            Some(b'+' | b'-') if self.asked => {
                 self.given = true;
                 Ok(())
             }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_what_answers_a_command_is_a_redis_server() {
-        for heard in [&b"+PONG\r\n"[..], b"-NOAUTH Authentication required.\r\n", b"$5\r\n"] {
+        for heard in [&b"+PONG\r\n"[..], b"-NOAUTH Authentication required.\r\n"] {
             assert_eq!(judged(true, heard), Ok(()));
         }
         let words = |words: &str| Err(Fault::Foreign(Some(words.to_owned())));
