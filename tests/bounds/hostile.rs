@@ -330,11 +330,6 @@ fn endless_locks_are_not_kept() {
 }
 
 #[test]
-fn endless_names_are_not_kept() {
-    assert_answer_bounded("roles");
-}
-
-#[test]
 fn endless_notices_in_an_answer_are_not_kept() {
     let server = postgres("activity", vec![Step::Flood(notices)]);
     assert_bounded(&server, &server.postgres_uri(), KEPT_OF_AN_ANSWER_MAX);
@@ -369,7 +364,7 @@ fn rows_that_lie_about_their_lengths_darken_one_pane() {
 
 #[test]
 fn a_server_that_drops_one_connection_is_not_stormed_with_logins() {
-    for statement in ["locks", "roles", "observe"] {
+    for statement in ["locks", "observe"] {
         let server = postgres(statement, vec![Step::HangUp]);
         let mut tty = Tty::start(PROGRAM, WIDE, &[&server.postgres_uri()]);
         tty.wait_for_text("● live");

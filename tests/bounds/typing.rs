@@ -4,7 +4,7 @@ use dbtriage_lab::imitation::Crowd;
 use dbtriage_lab::terminal::{PATIENCE, until};
 use nix::sys::signal::Signal;
 
-use crate::process::{MB, imitation, open, peak_bytes, turn};
+use crate::process::{MB, imitation, open, peak_bytes};
 
 /// What terminals send, whole, cut and mixed up.
 const SEQUENCES: [&str; 15] = [
@@ -30,7 +30,6 @@ const MEANT: [char; 6] = ['q', 'Q', '\x03', '\x1a', '\x1c', 'u'];
 
 #[test]
 fn anything_typed_leaves_the_program_alive() {
-    let _turn = turn();
     // Nobody is hurt by what the keys may order here.
     let server = imitation(Crowd { waiters: 3, ..Crowd::default() });
     let (mut tty, pid) = open(&server);
