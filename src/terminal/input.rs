@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::panic::catch_unwind;
-use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Chord, Key};
 
@@ -26,10 +26,9 @@ pub enum Input {
 #[derive(Debug)]
 pub struct Inputs {
     receiver: mpsc::Receiver<Input>,
+    gone: watch::Receiver<bool>,
 }
 
-/// How often a silent terminal is asked whether it is still there.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Faults of the reading, one after the other, before it is given up: one comes of every chunk that confuses the parser.
 const FAULTS_MAX: u32 = 100;
 /// Inputs that may wait; a paste is one of them.
@@ -40,29 +39,37 @@ impl Inputs {
     #[expect(clippy::new_without_default, reason = "it takes hold of the terminal, which is no default")]
     pub fn new() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        let (end, gone) = watch::channel(false);
         std::thread::spawn(move || {
             let mut faults = 0;
             while faults < FAULTS_MAX {
-                let Ok(event) = read() else {
-                    faults += 1;
-                    continue;
-                };
-                faults = 0;
-                let goes_on = match event {
-                    None => !is_gone(),
-                    Some(event) => translate(event).is_none_or(|input| sender.blocking_send(input).is_ok()),
-                };
-                if !goes_on {
-                    return;
+                match read() {
+                    Err(_) => faults += 1,
+                    Ok(event) => {
+                        faults = 0;
+                        if translate(event).is_some_and(|input| sender.blocking_send(input).is_err()) {
+                            return;
+                        }
+                    }
                 }
             }
         });
-        Self { receiver }
+        // A terminal that is gone reads as ready for ever and never gives an event: the thread above spins then, and
+        // somebody else must see it.
+        std::thread::spawn(move || {
+            wait_until_gone();
+            end.send_replace(true);
+        });
+        Self { receiver, gone }
     }
 
     /// The next input; `None` when the terminal is gone.
     pub async fn next(&mut self) -> Option<Input> {
-        self.receiver.recv().await
+        tokio::select! {
+            biased;
+            _ = self.gone.wait_for(|gone| *gone) => None,
+            input = self.receiver.recv() => input,
+        }
     }
 
     /// An input that is there already.
@@ -71,21 +78,21 @@ impl Inputs {
     }
 }
 
-/// The next event, if one comes soon. The waiting is left to crossterm, which would lose a key that came together with a
-/// signal. What a terminal reports can make its parser panic, which is no reason to be deaf from then on.
-fn read() -> io::Result<Option<Event>> {
-    let event =
-        || if crossterm::event::poll(LOOK_EVERY)? { crossterm::event::read().map(Some) } else { Ok(None) };
-    catch_unwind(event).unwrap_or_else(|_| Err(io::Error::other("the parser has panicked")))
+/// The next event. What a terminal reports can make the parser panic, which is no reason to be deaf from then on.
+fn read() -> io::Result<Event> {
+    catch_unwind(crossterm::event::read).unwrap_or_else(|_| Err(io::Error::other("the parser has panicked")))
 }
 
-/// Whether the terminal is gone: it then reads as ready for ever and never gives an event.
-fn is_gone() -> bool {
+fn wait_until_gone() {
     let input = io::stdin();
     let mut state = [PollFd::new(input.as_fd(), PollFlags::empty())];
-    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    poll(&mut state, PollTimeout::ZERO).is_err()
-        || state.iter().filter_map(PollFd::revents).any(|events| events.intersects(gone))
+    loop {
+        match poll(&mut state, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            // Nothing is asked for, so that only an end is answered.
+            Ok(_) | Err(_) => return,
+        }
+    }
 }
 
 fn translate(event: Event) -> Option<Input> {

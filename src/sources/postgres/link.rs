@@ -12,9 +12,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_postgres::config::SslMode as Encryption;
 use tokio_postgres::{Client, Config};
 
-use super::error::{ConnectError, Retry, may_be_about_tls};
+use super::error::{ConnectError, Retry, innermost, may_be_about_tls};
 use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
 use super::tls;
+use super::wire::guarded::Bound;
 use super::wire::{self, Failure};
 use crate::model::Reason;
 
@@ -58,10 +59,16 @@ pub(super) struct Line {
     pub(super) major_num: u32,
     /// The role we are connected as, for the statement that would help it.
     pub(super) user: Arc<str>,
+    bound: Arc<Bound>,
     ended: watch::Receiver<bool>,
 }
 
 impl Line {
+    /// Why this connection was lost: what we broke off ourselves the driver does not know.
+    pub(super) fn lost_by(&self, error: &tokio_postgres::Error) -> String {
+        self.bound.fault().map_or_else(|| innermost(error), ToString::to_string)
+    }
+
     /// Waits until the connection is lost, so that it is opened again before somebody needs it.
     pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
         let mut ended = self.ended.clone();
@@ -278,7 +285,7 @@ async fn open(
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
     let config = driver_config(settings, endpoint, encryption, with_limits);
     let connected = wire::connect(&config, connector, endpoint, settings.connect_timeout).await;
-    let (client, connection) = connected.map_err(|failure| match &failure {
+    let (client, connection, bound) = connected.map_err(|failure| match &failure {
         Failure::Driver(error) if with_limits && is_about_options(error) => Refusal::Options,
         Failure::Driver(error) if may_be_about_tls(error) => {
             Refusal::Encryption(failure.into_error(endpoint, settings))
@@ -298,10 +305,11 @@ async fn open(
         // First of all whoever asks over it must know; the log may be on a disk that hangs.
         end.send_replace(true);
         if let Err(error) = ended {
-            tracing::info!("connection lost: {}", super::error::innermost(&error));
+            tracing::info!("connection lost: {}", innermost(&error));
         }
     });
-    let line = Line { client: Arc::new(client), major_num, user: settings.user.as_str().into(), ended };
+    let user = settings.user.as_str().into();
+    let line = Line { client: Arc::new(client), major_num, user, bound, ended };
     let mut opened = Connection { line, pid: 0, is_bounded: false, driver };
     let row = opened.line.client.query_typed_one(HELLO, &[]).await.map_err(|e| driver_error(&e))?;
     let decode = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));

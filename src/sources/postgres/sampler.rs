@@ -18,7 +18,7 @@ use tokio_postgres::error::SqlState;
 use self::statements::StatementBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
 use super::detour::Detour;
-use super::error::{innermost, silence, statement_reason};
+use super::error::{silence, statement_reason};
 use super::link::{Backoff, Connection, Servers};
 use super::locks::{Catalog, Want};
 use super::{OwnPids, Pace, Place, Retry};
@@ -220,7 +220,10 @@ impl Sampler {
                 self.deliver(batch, self.pace(), at).await
             }
             Ok(Err(error)) if connection.line.client.is_closed() || is_going_down(&error) => {
-                return Err(Lost::Connection(Reason::new(format!("connection lost: {}", innermost(&error)))));
+                return Err(Lost::Connection(Reason::new(format!(
+                    "connection lost: {}",
+                    connection.line.lost_by(&error)
+                ))));
             }
             Ok(Err(error)) => {
                 self.report(OutageKind::Error, statement_reason(&error, &self.servers.settings.user), None)

@@ -8,6 +8,7 @@ pub(in crate::sources) mod guarded;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -62,7 +63,7 @@ pub(super) async fn connect(
     connector: MakeRustlsConnect,
     endpoint: &Endpoint,
     limit: Duration,
-) -> Result<(Client, Connection), Failure> {
+) -> Result<(Client, Connection, Arc<Bound>), Failure> {
     let name = match &endpoint.host {
         Host::Tcp { name, .. } => Some(name.as_str()),
         Host::Socket(_) => None,
@@ -122,7 +123,7 @@ async fn log_in(
     mut connector: MakeRustlsConnect,
     name: Option<&str>,
     stream: Box<dyn Stream>,
-) -> Result<(Client, Connection), Failure> {
+) -> Result<(Client, Connection, Arc<Bound>), Failure> {
     let bound = Bound::new(LOGIN_MAX);
     let stream = Guarded::new(stream, Greeting::default(), bound.clone());
     let Ok(tls) = MakeTlsConnect::<Wire>::make_tls_connect(&mut connector, name.unwrap_or_default());
@@ -130,7 +131,8 @@ async fn log_in(
     let connected =
         connected.map_err(|error| bound.fault().cloned().map_or(Failure::Driver(error), Failure::GivenUp))?;
     bound.allow(ANSWER_MAX);
-    Ok(connected)
+    let (client, connection) = connected;
+    Ok((client, connection, bound))
 }
 
 // === What a server says first ===
@@ -263,8 +265,11 @@ mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
 
-    /// What is made of a server that says these, each in answer to what we say.
-    fn judged(talk: &[(&[u8], &[u8])]) -> Result<(), Fault> {
+    /// What we say, and what is answered.
+    type Talk<'a> = &'a [(&'a [u8], &'a [u8])];
+
+    /// What is made of a server that says these.
+    fn judged(talk: Talk<'_>) -> Result<(), Fault> {
         let mut greeting = Greeting::default();
         talk.iter().try_for_each(|(ours, theirs)| {
             greeting.said(ours);
@@ -276,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_server_is_let_through_with_and_without_tls() {
-        let talks: [&[(&[u8], &[u8])]; 5] = [
+        let talks: [Talk<'_>; 5] = [
             &[(&SSL_REQUEST, b"N"), (STARTUP, b"R\0\0\0\x08\0\0\0\0")],
             &[(&SSL_REQUEST, b"S"), (b"\x16\x03\x01", b"\x16\x03\x03")],
             &[(b"\x16\x03\x01", b"\x15\x03\x03")],
@@ -291,7 +296,7 @@ mod tests {
     #[test]
     fn a_stranger_is_told_by_its_first_words() {
         let ssh = b"SSH-2.0-OpenSSH_9.2p1\r\n";
-        let talks: [(&[(&[u8], &[u8])], Option<&str>); 6] = [
+        let talks: [(Talk<'_>, Option<&str>); 6] = [
             (&[(&SSL_REQUEST, ssh)], Some("SSH-2.0-OpenSSH_9.2p1")),
             (&[(STARTUP, ssh)], Some("SSH-2.0-OpenSSH_9.2p1")),
             (&[(&SSL_REQUEST, b"S"), (b"\x16\x03\x01", b"SH-2.0\r\n")], Some("SSH-2.0")),

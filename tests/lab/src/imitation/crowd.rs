@@ -95,7 +95,8 @@ impl Crowd {
         };
         let numbers = ["version_num", "max", "superuser", "reserved", "rds"].map(|name| (name, INT4));
         let probe: Vec<Column> = std::iter::once(("version", TEXT)).chain(numbers).collect();
-        let rights = [("user", TEXT), ("superuser", BOOL), ("reads", BOOL), ("signals", BOOL)];
+        let booleans = ["superuser", "reads", "signals", "reserved", "autovacuum"].map(|name| (name, BOOL));
+        let rights: Vec<Column> = std::iter::once(("user", TEXT)).chain(booleans).collect();
         let wal = [
             ("current", PG_LSN),
             ("received", PG_LSN),
@@ -120,7 +121,8 @@ impl Crowd {
             Cell::Int4(0),
             Cell::Int4(0),
         ];
-        let may = [Cell::Text("oncall"), Cell::Bool(false), Cell::Bool(true), Cell::Bool(true)];
+        let [no, yes] = [false, true].map(Cell::Bool);
+        let may = [Cell::Text("oncall"), no, Cell::Bool(true), yes, Cell::Null, Cell::Null];
         let at = [Cell::Lsn(1 << 32), Cell::Null, Cell::Null, Cell::Null, Cell::Null];
         let roles = [("oid", OID), ("rolname", TEXT), ("rolsuper", BOOL)];
         BTreeMap::from([
