@@ -48,19 +48,23 @@ pub(crate) fn open(server: &Imitation) -> (Tty, i32) {
 
 /// The program that was started with this argument, which nobody else has.
 pub(crate) fn process_with(argument: &str) -> i32 {
+    let mut found = None;
+    until("the program to run", Duration::from_secs(5), || {
+        found = running_with(argument);
+        found.is_some()
+    });
+    found.expect("a process")
+}
+
+/// The same; `None` before its beginning and after its end.
+pub(crate) fn running_with(argument: &str) -> Option<i32> {
     let has_it = |pid: i32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         words.starts_with(PROGRAM.as_bytes())
             && words.split(|byte| *byte == 0).any(|it| it == argument.as_bytes())
     };
-    let mut found = None;
-    until("the program to run", Duration::from_secs(5), || {
-        let processes = fs::read_dir("/proc").expect("processes");
-        found =
-            processes.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok()).find(|pid| has_it(*pid));
-        found.is_some()
-    });
-    found.expect("a process")
+    let processes = fs::read_dir("/proc").expect("processes");
+    processes.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok()).find(|pid| has_it(*pid))
 }
 
 /// The most memory that a process has had so far; `None` once it has gone.
