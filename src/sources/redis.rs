@@ -47,6 +47,10 @@ pub struct Settings {
 /// Reads a `redis://`, `rediss://` or `unix://` URL. A password in it wins over `password`.
 /// Errors when the URL cannot be read; the message never repeats it.
 pub fn settings(url: &str, password: Option<&Secret>) -> Result<Settings, Reason> {
+    if holds_loose_at(url) {
+        return Err(Reason::new("a Redis URL cannot be read: there is an @ after the host")
+            .with_hint("in a password write / as %2F, ? as %3F, # as %23 and @ as %40"));
+    }
     let info = url.into_connection_info().map_err(|error| {
         Reason::new(format!("a Redis URL cannot be read: {}", error.category()))
             .with_hint("write redis://[user[:password]@]host[:port][/db]")
@@ -58,6 +62,14 @@ pub fn settings(url: &str, password: Option<&Secret>) -> Result<Settings, Reason
     // INFO tells of the whole server: no database is selected.
     let info = info.set_redis_settings(RedisConnectionInfo::default().set_skip_set_lib_name());
     Ok(Settings { info, user, password, name })
+}
+
+/// Whether an @ stands after the host: a password that is not percent-encoded, of which a part would be taken for the
+/// host and shown.
+fn holds_loose_at(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let after_host = rest.split_once(['/', '?', '#']).map_or("", |(_, after)| after);
+    !scheme.contains("unix") && after_host.contains('@')
 }
 
 /// Whether a URL holds a password, which other users of the machine can then read in the process list.
