@@ -37,6 +37,11 @@ impl Client {
         self.pid
     }
 
+    /// Whether the session has ended, by whomever.
+    pub fn is_closed(&self) -> bool {
+        self.session.is_closed()
+    }
+
     /// Runs one or more statements and waits for their end.
     pub fn execute(&self, sql: &str) -> Result<()> {
         self.rows(sql).map(drop)
