@@ -245,7 +245,7 @@ impl Soak {
     /// Memory has not grown since the warm-up, while the same load ran.
     fn assert_memory(&self) {
         let (plan, window) = (&self.plan, self.plan.window());
-        let median_before = |moment: Instant| self.readings.median_kb(moment - window, moment);
+        let median_before = |moment: Instant| self.readings.median_kb(window, moment);
         let mut moment = self.started + window;
         while moment <= self.started + plan.length {
             println!(

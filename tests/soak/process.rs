@@ -50,17 +50,14 @@ impl Readings {
         Self { taken: all, ended, thread: Some(thread) }
     }
 
-    /// The readings between two moments.
-    pub(crate) fn between(&self, from: Instant, to: Instant) -> Vec<Taken> {
+    /// The resident memory in kB in the middle of the readings of some time before a moment: allocators breathe.
+    pub(crate) fn median_kb(&self, time: Duration, before: Instant) -> u64 {
         let all = self.taken.lock().unwrap();
-        all.iter().filter(|(at, _)| (from..=to).contains(at)).map(|(_, taken)| *taken).collect()
-    }
-
-    /// The resident memory in kB in the middle of the readings between two moments: allocators breathe.
-    pub(crate) fn median_kb(&self, from: Instant, to: Instant) -> u64 {
-        let mut all: Vec<u64> = self.between(from, to).iter().map(|taken| taken.resident_kb).collect();
-        all.sort_unstable();
-        *all.get(all.len() / 2).expect("a reading every second")
+        let in_time = |at: Instant| at <= before && before - at <= time;
+        let of_time = all.iter().filter(|(at, _)| in_time(*at));
+        let mut resident: Vec<u64> = of_time.map(|(_, taken)| taken.resident_kb).collect();
+        resident.sort_unstable();
+        *resident.get(resident.len() / 2).expect("a reading every second")
     }
 }
 

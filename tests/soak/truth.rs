@@ -1,12 +1,17 @@
 //! The truth at the end: some sessions whose states are known, and a screen that shows them and nothing else.
 
 use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
 
-use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
+use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows, until};
 use dbtriage_lab::{Client, Postgres, Running};
 use vt100::Screen;
 
 use crate::faults::{admin, escape};
+
+/// Longer than a row stays struck through after its session has left and another row was selected.
+const SETTLED: Duration = Duration::from_millis(2500);
 
 /// A session as pane 1 shows it: process id, application, state.
 type Row = (i32, String, String);
@@ -21,7 +26,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Makes twelve sessions: idle, in pg_sleep, idle in transactions, one of them aborted, and one that waits.
+    /// Makes twelve sessions: idle, asleep, idle in transactions, one of them aborted, and one that waits.
     pub(crate) fn make(server: &Postgres) -> Self {
         let mut truth =
             Self { sessions: BTreeSet::new(), root: 0, waiter: 0, clients: Vec::new(), running: Vec::new() };
@@ -61,20 +66,23 @@ impl Truth {
     pub(crate) fn assert_shown(&self, tty: &mut Tty) {
         escape(tty);
         tty.keys("1");
-        bring_back(tty, "z", "all panes to be shown", |screen| is_titled(screen, "─ 1 Activity "));
-        bring_back(tty, "g", "single sessions", |screen| !title_of(screen, "1 Activity").contains(" · by "));
-        bring_back(tty, "i", "idle sessions", |screen| !title_of(screen, "1 Activity").contains(" hidden"));
-        // A row whose session has left stays selected, until somebody moves on; it may be the first or the last.
-        for key in ["2", "\x1b[H", "\x1b[F", "1", "\x1b[H", "\x1b[F"] {
-            tty.keys(key);
-            wait_for_another_second(tty);
-        }
-        tty.wait_for(&format!("exactly {:#?}", self.sessions), PATIENCE, |screen| {
-            shown_sessions(screen) == self.sessions
+        bring_back(tty, &["z"], "all panes", |screen| is_titled(screen, "─ 1 Activity "));
+        bring_back(tty, &["g"], "single sessions", |screen| {
+            !title_of(screen, "1 Activity").contains(" · by ")
         });
-        tty.wait_for("exactly one wait", PATIENCE, |screen| {
-            let pids: Vec<i32> = shown_in_locks(screen);
-            title_of(screen, "2 Locks").contains("1 root · 1 blocked") && pids == [self.root, self.waiter]
+        bring_back(tty, &["i"], "idle sessions", |screen| {
+            !title_of(screen, "1 Activity").contains(" hidden")
+        });
+        // A row whose session has left stays selected, until somebody moves on; it may be the first or the last.
+        let move_on = ["\x1b[H", "\x1b[F"];
+        tty.keys("2");
+        bring_back(tty, &move_on, &format!("{} and {} in Locks only", self.root, self.waiter), |screen| {
+            title_of(screen, "2 Locks").contains("1 root · 1 blocked")
+                && shown_in_locks(screen) == [self.root, self.waiter]
+        });
+        tty.keys("1");
+        bring_back(tty, &move_on, &format!("{:#?} only", self.sessions), |screen| {
+            shown_sessions(screen) == self.sessions
         });
         tty.wait_for("a standby and Redis", PATIENCE, |screen| {
             let text = screen.contents();
@@ -98,21 +106,19 @@ pub(crate) fn end_all_but_ours(server: &Postgres) {
     until("the others to leave", PATIENCE, || admin.rows(all).unwrap().is_empty());
 }
 
-/// Presses a key, and waits each time until another second is shown, until the screen is as wanted.
-fn bring_back(tty: &mut Tty, key: &str, what: &str, look: impl Fn(&Screen) -> bool) {
-    for _ in 0..10 {
-        wait_for_another_second(tty);
-        if tty.look(&look) {
-            return;
+/// Presses keys in turn until the screen is as wanted, each when the one before has had time to show.
+fn bring_back(tty: &mut Tty, keys: &[&str], what: &str, look: impl Fn(&Screen) -> bool) {
+    for key in keys.iter().cycle().take(8) {
+        let deadline = now() + SETTLED;
+        while now() < deadline {
+            if tty.look(&look) {
+                return;
+            }
+            sleep(Duration::from_millis(20));
         }
         tty.keys(key);
     }
-    panic!("{key:?} does not bring back {what}:\n{}", tty.contents());
-}
-
-fn wait_for_another_second(tty: &mut Tty) {
-    let shown = tty.rows()[0].clone();
-    tty.wait_for("another second", PATIENCE, |screen| rows(screen)[0] != shown);
+    panic!("{keys:?} do not bring back {what}:\n{}", tty.contents());
 }
 
 fn is_titled(screen: &Screen, title: &str) -> bool {
