@@ -2,7 +2,7 @@
 //! wait for locks, idle in transactions, go, and come again under another name.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ const HOT_ROWS: usize = 8;
 
 /// The load, until it is ended.
 pub(crate) struct Load {
+    changes: Arc<AtomicUsize>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -39,15 +40,20 @@ impl Load {
         for place in 0..SESSIONS {
             assert!(crowd.log_in(place), "the server lets {SESSIONS} sessions in");
         }
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = Arc::clone(&ended);
+        let (changes, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, end) = (Arc::clone(&changes), Arc::clone(&ended));
         let thread = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
-                crowd.change();
+                count.fetch_add(usize::from(crowd.change()), Ordering::Relaxed);
                 sleep(PAUSE);
             }
         });
-        Self { ended, thread: Some(thread) }
+        Self { changes, ended, thread: Some(thread) }
+    }
+
+    /// How many changes have been made.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Ends the load; statements that run may still do so.
@@ -116,8 +122,8 @@ impl Crowd {
         is_ready
     }
 
-    /// Changes one session, and replaces some that were lost.
-    fn change(&mut self) {
+    /// Changes one session, and replaces some that were lost; whether there was one to change.
+    fn change(&mut self) -> bool {
         for session in &mut self.sessions {
             *session = session.take().filter(|session| !session.client.is_closed());
         }
@@ -128,12 +134,13 @@ impl Crowd {
             }
         }
         let place = self.random.below(SESSIONS);
-        let Some(session) = &self.sessions[place] else { return };
+        let Some(session) = &self.sessions[place] else { return false };
         if session.in_transaction {
             self.go_on_in_transaction(place);
         } else {
             self.begin_something(place);
         }
+        true
     }
 
     fn begin_something(&mut self, place: usize) {

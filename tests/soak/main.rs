@@ -24,11 +24,11 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use dbtriage_lab::terminal::{Ended, PATIENCE, Tty, now, rows, until};
-use dbtriage_lab::{Client, Lab, Options, Postgres, Proxy};
+use dbtriage_lab::{Client, Lab, Options, Postgres, Proxy, Redis};
 use vt100::Screen;
 
 use crate::faults::{Fault, Scene, admin};
-use crate::load::{Load, STATEMENTS};
+use crate::load::{Load, SESSIONS, STATEMENTS};
 use crate::process::{Readings, Taken, taken};
 use crate::random::Random;
 use crate::truth::{Truth, end_all_but_ours};
@@ -48,6 +48,9 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// The most sessions of ours at one moment: the three, and one whose end the server has not seen yet.
 const MOST_SESSIONS: usize = 4;
+
+/// The fewest changes of the load in a second: it makes twenty while the server lets it.
+const LEAST_CHANGES: u32 = 8;
 
 /// The size, seed and pace of a run.
 struct Plan {
@@ -102,6 +105,12 @@ const COUNT_OWN: &str = "SELECT count(*) FROM pg_stat_get_activity(NULL) WHERE a
 
 fn own_sessions(client: &Client) -> usize {
     client.cell(COUNT_OWN).unwrap().parse().unwrap()
+}
+
+/// How many connections Redis has beside the one that asks.
+fn other_clients(redis: &Redis) -> usize {
+    let list: String = redis::from_redis_value(redis.command(&["CLIENT", "LIST"]).unwrap()).unwrap();
+    list.lines().count() - 1
 }
 
 /// Counts the program's sessions, again and again, as long as the server answers.
@@ -234,12 +243,30 @@ impl Soak {
         self.census.as_ref().map_or(0, Census::most)
     }
 
-    /// What the program takes when it is live over three connections and nothing is wrong.
+    /// What the program takes when it is live, has all its connections, and nothing is wrong.
     fn at_rest(&mut self) -> Taken {
         let second = admin(self.lab.primary());
         self.tty.wait_for("a live screen over three connections", PATIENCE, is_live);
         until("exactly three sessions of ours", PATIENCE, || own_sessions(&second) == 3);
+        let redis = self.lab.redis().unwrap();
+        until("exactly one connection to Redis", PATIENCE, || other_clients(redis) == 1);
         taken(self.tty.pid()).expect("the program runs")
+    }
+
+    /// The load has gone on through all faults: otherwise nothing else would be worth saying.
+    fn assert_loaded(&self, load: &Load) {
+        let second = admin(self.lab.primary());
+        let all = "SELECT count(*) FROM pg_stat_get_activity(NULL) AS session JOIN pg_roles AS role \
+                   ON role.oid = session.usesysid WHERE role.rolname = 'shop_owner'";
+        let count = || second.cell(all).unwrap().parse::<usize>().unwrap();
+        // Some are always between two logins.
+        until("the sessions of the load to be there", PATIENCE, || SESSIONS - SESSIONS / 20 <= count());
+        let (changes, time) = (load.changes(), now() - self.started);
+        println!("{changes} changes of the load in {time:?}");
+        assert!(
+            u128::from(LEAST_CHANGES) * time.as_millis() < changes as u128 * 1000,
+            "{changes} in {time:?}"
+        );
     }
 
     /// Memory has not grown since the warm-up, while the same load ran.
@@ -305,6 +332,7 @@ fn a_long_incident_leaves_nothing_behind() {
     let (mut soak, load) = Soak::start(plan);
     let warm = soak.suffer();
     soak.assert_memory();
+    soak.assert_loaded(&load);
     load.end();
     end_all_but_ours(soak.lab.primary());
     soak.assert_nothing_is_left_behind(warm);
