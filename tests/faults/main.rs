@@ -26,7 +26,7 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows, until};
-use dbtriage_lab::{Client, Lab, Options, Postgres, Running, on_majors};
+use dbtriage_lab::{Client, Lab, Options, Postgres, Running};
 use vt100::Screen;
 
 /// The program.
@@ -307,9 +307,4 @@ fn terminate(tty: &mut Tty, pid: i32) {
         tty.keys("y");
         sleep(DEAF);
     }
-}
-
-#[test]
-fn on_the_oldest_and_the_newest_major() {
-    on_majors(&[13, 18], "on_the_oldest_and_the_newest_major").unwrap();
 }

@@ -26,17 +26,8 @@ pub fn on_every_other_major(skip: &str) -> Result<()> {
         return Ok(());
     }
     let usual = version(&directory(None)?);
-    let others: Vec<u32> = MAJORS.into_iter().filter(|it| Some(*it) != usual).collect();
-    on_majors(&others, skip)
-}
-
-/// The same for these major versions only, whatever the labs start anyway.
-pub fn on_majors(majors: &[u32], skip: &str) -> Result<()> {
-    if env::var_os(MAJOR).is_some() {
-        return Ok(());
-    }
     let mut failures = Vec::new();
-    for major in majors.iter().copied() {
+    for major in MAJORS.into_iter().filter(|it| Some(*it) != usual) {
         match server_directory(major) {
             Some(servers) => failures.extend(run(major, &servers, skip).err()),
             None => tell_absence(major)?,

@@ -38,7 +38,7 @@ mod wait;
 
 pub use cache::Redis;
 pub use client::{Client, Running};
-pub use every_major::{on_every_other_major, on_majors};
+pub use every_major::on_every_other_major;
 pub use laboratory::{Lab, Options};
 pub use majors::{MAJORS, server_directory};
 pub use pooler::{PoolMode, Pooler};
