@@ -29,8 +29,8 @@ const RELATIONS_MAX: usize = 10_000;
 
 /// A connection that has not answered for this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(30);
-/// The most statement texts that are kept.
-const TEXTS_MAX: usize = 5_000;
+/// From here on only the texts of statements that matter now are kept.
+const TEXTS_MAX: usize = 500;
 
 const LOST: &str = "the locks connection is lost";
 
@@ -39,8 +39,8 @@ const LOST: &str = "the locks connection is lost";
 pub(super) enum Want {
     /// Read the lock table and publish it, with whom these processes wait for that wait for a safe snapshot.
     Locks(Vec<i32>),
-    /// Read the texts of these statements and publish them.
-    Texts(Vec<i64>),
+    /// Read the texts of these statements and publish them, with those of the statements that matter now.
+    Texts(Vec<i64>, BTreeSet<StatementKey>),
     /// Read every lock of one process, and whom one of its waiters waits for.
     Holdings(i32, Option<i32>, oneshot::Sender<Result<Holdings, Reason>>),
     /// Look again for the extension that counts statements: it failed, or was not there.
@@ -144,7 +144,7 @@ async fn refuse_until(
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::Locks(_)) => catalog.send_modify(|it| it.locks_reads += 1),
-                Some(Want::Texts(_) | Want::Extension) => {}
+                Some(Want::Texts(..) | Want::Extension) => {}
                 None => return true,
             },
         }
@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
     async fn attend(&mut self, due: Due) {
         match due {
             Due::Want(Want::Locks(safe_snapshots)) => self.read_locks(safe_snapshots).await,
-            Due::Want(Want::Texts(ids)) => self.read_texts(ids).await,
+            Due::Want(Want::Texts(queryids, matter)) => self.read_texts(queryids, &matter).await,
             // An answer that nobody waits for any more is not read.
             Due::Want(Want::Holdings(_, _, reply)) if reply.is_closed() => {}
             Due::Want(Want::AdvisoryHolders(reply)) if reply.is_closed() => {}
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    async fn read_texts(&self, queryids: Vec<i64>) {
+    async fn read_texts(&self, queryids: Vec<i64>, matter: &BTreeSet<StatementKey>) {
         let extension = match &self.catalog.borrow().extension {
             Some(Ok(extension)) => extension.clone(),
             Some(Err(_)) | None => return,
@@ -357,8 +357,8 @@ impl<'a> Reader<'a> {
         self.catalog.send_modify(|it| {
             let texts = Arc::make_mut(&mut it.texts);
             if texts.len() > TEXTS_MAX {
-                // Entries come and go; those that still matter are asked for again.
-                texts.clear();
+                // Entries come and go; one that matters again is asked for again.
+                texts.retain(|key, _| matter.contains(key));
             }
             texts.extend(rows.iter().filter_map(text));
         });

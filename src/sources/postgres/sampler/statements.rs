@@ -3,7 +3,7 @@
 //! It must not know how they are asked for.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,16 +92,16 @@ impl Sampler {
         let growth = |row: &Statement| {
             row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
         };
-        let mut wanted = most(&statements.rows, growth);
-        wanted.extend(most(&statements.rows, |row| row.total_exec_ms));
-        wanted.retain(|key| !known.contains_key(key));
+        let mut matter: BTreeSet<StatementKey> = most(&statements.rows, growth).into_iter().collect();
+        matter.extend(most(&statements.rows, |row| row.total_exec_ms));
+        let wanted: Vec<i64> =
+            matter.iter().filter(|key| !known.contains_key(key)).map(|key| key.queryid).collect();
         self.statements.totals = statements.rows.iter().map(|row| (row.key, row.total_exec_ms)).collect();
         if wanted.is_empty() {
             return;
         }
         self.statements.texts_asked = Some(Instant::now());
-        let queryids = wanted.iter().map(|key| key.queryid).collect();
-        if self.wires.wants.try_send(Want::Texts(queryids)).is_ok() && pace.texts_every.is_zero() {
+        if self.wires.wants.try_send(Want::Texts(wanted, matter)).is_ok() && pace.texts_every.is_zero() {
             // A report has no later tick to show them in.
             let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
             drop(timeout(Duration::from_secs(1), wait).await);
