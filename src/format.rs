@@ -143,11 +143,35 @@ pub fn literal(raw: &str) -> String {
     out
 }
 
+/// Reserved words that people call roles and schemas by (manual, "SQL Key Words").
+const RESERVED: [&str; 16] = [
+    "all",
+    "analyse",
+    "analyze",
+    "any",
+    "current_role",
+    "current_user",
+    "default",
+    "end",
+    "group",
+    "order",
+    "primary",
+    "select",
+    "session_user",
+    "table",
+    "user",
+    "when",
+];
+
 /// A name as it stands in SQL: quoted where it must be (manual, "Identifiers and Key Words").
 pub fn identifier(name: &str) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if is_plain && !RESERVED.contains(&name) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 #[cfg(test)]
@@ -157,9 +181,13 @@ mod tests {
 
     #[test]
     fn names_and_texts_stand_in_sql_as_they_must() {
-        for (name, sql) in
-            [("oncall", "oncall"), ("On Call", "\"On Call\""), ("a\"b", "\"a\"\"b\""), ("1st", "\"1st\"")]
-        {
+        for (name, sql) in [
+            ("oncall", "oncall"),
+            ("user", "\"user\""),
+            ("On Call", "\"On Call\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("1st", "\"1st\""),
+        ] {
             assert_eq!(identifier(name), sql);
         }
         for (text, sql) in [("it's", "'it''s'"), ("a\\b", "'a\\b'"), ("\u{1b}]'\\", "E'\\U0000001b]''\\\\'")]

@@ -215,6 +215,9 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
     };
     let code = session.serve(&mut signals, samples, messages).await;
     session.keep_untold().await;
+    if session.screen.has_panicked() {
+        return Err(logging::failure());
+    }
     Ok(ExitCode::from(code))
 }
 

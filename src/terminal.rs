@@ -11,7 +11,7 @@ mod password;
 
 pub use chord::{Chord, Key};
 pub use clipboard::{copy, copy_to_tmux};
-pub use guard::{Guard, WRITE_LIMIT, discard_output, restore};
+pub use guard::{Guard, WRITE_LIMIT, discard_output, note_cut, restore, write_within_limit};
 pub use input::{Input, Inputs};
 pub use job::has_shell;
 pub use password::ask as ask_password;

@@ -119,7 +119,9 @@ fn explain(error: &toml::de::Error, content: &str) -> String {
     let wanted = KINDS.iter().find(|(kind, _)| *kind == expected).map_or(expected, |(_, wanted)| *wanted);
     let key =
         before.rsplit('\n').next().and_then(|row| row.split_once('=')).map_or("", |(key, _)| key.trim());
-    let subject = if key.is_empty() { "what stands here" } else { key };
+    // What looks like no key may be a piece of a value.
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let subject = if key.is_empty() || !key.chars().all(is_key) { "what stands here" } else { key };
     format!("line {line}: {subject} wants {wanted}")
 }
 

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossterm::cursor::{Hide, MoveTo};
@@ -30,6 +31,8 @@ pub(super) enum Progress {
     Shown(u64),
     /// The terminal is gone.
     Gone,
+    /// A bug has ended the drawing.
+    Failed,
 }
 
 /// What is to be written next.
@@ -72,12 +75,13 @@ impl Painter {
         std::thread::Builder::new().name(THREAD.into()).spawn({
             let desk = Arc::clone(&desk);
             move || {
-                // The loop learns of any end, of a panic too: by the sender that goes.
-                if let Err(error) = paint(&out, &desk, &sender) {
+                let ended = catch_unwind(AssertUnwindSafe(|| paint(&out, &desk, &sender)));
+                if let Ok(Err(error)) = &ended {
                     tracing::info!("the terminal is gone: {error}");
                 }
                 lock(&desk).is_busy = false;
-                sender.send_replace(Progress::Gone);
+                desk.1.notify_all();
+                sender.send_replace(if ended.is_ok() { Progress::Gone } else { Progress::Failed });
             }
         })?;
         Ok(Self { desk, last: 0, told: 0, progress })
@@ -104,10 +108,17 @@ impl Painter {
     /// Waits until the newest frame is on the screen, which is told once: true. False when the terminal is gone.
     pub(super) async fn shown(&mut self) -> bool {
         let awaited = (self.told != self.last).then_some(Progress::Shown(self.last));
-        let is_told = |progress: &Progress| *progress == Progress::Gone || Some(*progress) == awaited;
+        let is_told = |progress: &Progress| {
+            matches!(progress, Progress::Gone | Progress::Failed) || Some(*progress) == awaited
+        };
         let progress = self.progress.wait_for(is_told).await.map_or(Progress::Gone, |progress| *progress);
         self.told = self.last;
-        progress != Progress::Gone
+        matches!(progress, Progress::Shown(_))
+    }
+
+    /// Whether a bug has ended it.
+    pub(super) fn has_panicked(&self) -> bool {
+        *self.progress.borrow() == Progress::Failed
     }
 
     /// Writes nothing more; what is under way has until the limit of the terminal to end.
@@ -137,22 +148,27 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
             let idle =
                 |wanted: &mut Wanted| wanted.frame.is_none() && wanted.aside.is_empty() && !wanted.is_closed;
             let mut wanted = desk.1.wait_while(wanted, idle).unwrap_or_else(PoisonError::into_inner);
-            if wanted.is_closed {
-                return Ok(());
-            }
             wanted.is_busy = true;
             let unknown = wanted.frame.is_some() && std::mem::take(&mut wanted.unknown);
             (wanted.frame.take(), std::mem::take(&mut wanted.aside), unknown)
         };
-        let mut bytes = aside;
+        // What was said to be copied is copied, also at the end.
+        out.write_all(&aside)?;
+        let mut bytes = Vec::new();
         if let Some((_, frame)) = &frame {
             encode(&mut bytes, &shown, frame, unknown)?;
         }
-        for chunk in bytes.chunks(WRITE_BYTES) {
+        for (number, chunk) in bytes.chunks(WRITE_BYTES).enumerate() {
             if lock(desk).is_closed {
+                if number > 0 {
+                    terminal::note_cut();
+                }
                 return Ok(());
             }
             out.write_all(chunk)?;
+        }
+        if lock(desk).is_closed {
+            return Ok(());
         }
         if let Some((number, frame)) = frame {
             shown = frame;

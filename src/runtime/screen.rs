@@ -1,6 +1,6 @@
 //! The terminal as a surface: taken, given back, and shown frames, of which only the difference is written.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use crossterm::style::force_color_output;
 use ratatui::buffer::{Buffer, Cell};
@@ -56,6 +56,11 @@ impl Screen {
         self.painter.shown().await
     }
 
+    /// Whether a bug has ended the drawing.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.painter.has_panicked()
+    }
+
     /// Copies by the terminal, between two frames, and says so.
     pub(super) fn copy(&self, text: &str) -> io::Result<&'static str> {
         let mut bytes = Vec::new();
@@ -89,10 +94,7 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.leave();
         if let Some(frame) = &self.kept {
-            let mut out = io::stdout().lock();
-            for line in lines(frame) {
-                drop(writeln!(out, "{line}"));
-            }
+            terminal::write_within_limit((lines(frame).join("\n") + "\n").into_bytes());
         }
     }
 }

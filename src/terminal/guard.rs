@@ -44,9 +44,14 @@ impl Drop for Guard {
     }
 }
 
+/// Notes that output was ended within a sequence.
+pub fn note_cut() {
+    CUT.store(true, Ordering::SeqCst);
+}
+
 /// Throws away what has been written and not been read by the terminal, so that what comes next has room.
 pub fn discard_output() {
-    CUT.store(true, Ordering::SeqCst);
+    note_cut();
     if let Err(error) = tcflush(io::stdout(), FlushArg::TCOFLUSH) {
         tracing::info!("output is not discarded: {error}");
     }
@@ -68,7 +73,7 @@ pub fn restore() {
 }
 
 /// Writes from a thread of its own: a terminal that does not read must not keep the program from ending.
-fn write_within_limit(bytes: Vec<u8>) {
+pub fn write_within_limit(bytes: Vec<u8>) {
     let Ok(mut out) = io::stdout().as_fd().try_clone_to_owned().map(File::from) else { return };
     let (sender, written) = mpsc::channel();
     std::thread::spawn(move || {

@@ -33,11 +33,15 @@ pub fn masked(sql: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The inside of a comment: comments within it are no comments of their own here, so that none can nest without end.
+/// The inside of a comment, up to its first quote: behind an apostrophe nobody can tell what is a literal.
 fn masked_flat(comment: &str) -> String {
     let mut out = String::with_capacity(comment.len());
     let mut rest = comment;
     while !rest.is_empty() {
+        if rest.starts_with(['\'', '"']) {
+            out.push_str(MASK);
+            break;
+        }
         let (token, after) = split_flat(rest);
         out.push_str(token.unwrap_or(MASK));
         rest = after;
@@ -55,7 +59,7 @@ enum Token<'a> {
 /// The first token and the rest, which is shorter.
 fn split(sql: &str) -> (Token<'_>, &str) {
     if sql.starts_with("--") {
-        let end = sql.find('\n').unwrap_or(sql.len());
+        let end = sql.find(['\n', '\r']).unwrap_or(sql.len());
         let (comment, rest) = sql.split_at(end);
         let (open, body) = comment.split_at(2);
         return (Token::Comment(open, body, ""), rest);
@@ -80,9 +84,12 @@ fn split_flat(sql: &str) -> (Option<&str>, &str) {
         ('e' | 'E', Some('\'')) => (None, after_quote(sql, 2, true)),
         ('b' | 'B' | 'x' | 'X' | 'n' | 'N', Some('\'')) => (None, after_quote(sql, 2, false)),
         ('"', _) => {
-            let end = sql.get(1..).and_then(|inside| inside.find('"')).map_or(sql.len(), |end| end + 2);
-            let (name, rest) = sql.split_at(end);
-            (Some(name), rest)
+            let end = sql.get(1..).and_then(|inside| inside.find('"')).map(|end| end + 2);
+            // One that does not end may be anything.
+            end.map_or((None, ""), |end| {
+                let (name, rest) = sql.split_at(end);
+                (Some(name), rest)
+            })
         }
         ('$', Some(next)) if next.is_ascii_digit() => plain(sql, 1, |c| c.is_ascii_digit()),
         ('$', _) => match dollar_quoted(sql) {
@@ -112,6 +119,9 @@ fn after_quote(sql: &str, from: usize, has_escapes: bool) -> &str {
     while let Some((at, c)) = chars.next() {
         if c == '\\' && has_escapes {
             chars.next();
+        } else if c == '\\' && chars.peek().is_some_and(|(_, next)| *next == '\'') {
+            // With standard_conforming_strings off the string goes on, else it ends: all the rest may be literals.
+            return "";
         } else if c == '\'' && chars.next_if(|(_, next)| *next == '\'').is_none() {
             return sql.get(at + 1..).unwrap_or_default();
         }
@@ -184,7 +194,11 @@ mod tests {
             ("SELECT $q$never ends", "SELECT ?"),
             ("/* it's 4711 */ SELECT 'a'", "/* it?*/ SELECT ?"),
             ("-- don't\nSELECT 'secret'", "-- don?\nSELECT ?"),
-            ("/* a /* 'b' */ 7 */ SELECT 1", "/* a /* ? */ ? */ SELECT ?"),
+            ("/* a 7 /* 'b' */ 7 */ SELECT 1", "/* a ? /* ?*/ SELECT ?"),
+            ("-- don't use: WHERE name = 'secret'\nSELECT 1", "-- don?\nSELECT ?"),
+            ("-- don't\rSELECT 'secret'", "-- don?\rSELECT ?"),
+            ("SELECT \"x, 'secret'", "SELECT ?"),
+            (r"SELECT 'it\'s secret', 'more'", "SELECT ?"),
             ("SELECT 1 /* cut 'sec", "SELECT ? /* cut ?"),
             ("BEGIN", "BEGIN"),
         ] {
@@ -193,11 +207,12 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_text_is_masked_and_a_secret_string_never_shows(
-            before in "[ a-z0-9\"$*/-]{0,30}", secret in "[a-z]{12}", after in ".{0,30}",
+            before in "[ a-z0-9$*/-]{0,30}", secret in "[a-z]{12}", after in ".{0,30}",
         ) {
-            prop_assume!(!before.contains('"'));
             drop(masked(&after).into_owned());
             let sql = format!("{before} '{secret}' {after}");
             let shown = masked(&sql).into_owned();

@@ -14,7 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::act::{self, Argument, Guarded};
-use super::link::{Backoff, FOR_EVER, Line, PING, STATEMENT_LIMIT, Servers, every};
+use super::link::{Backoff, FOR_EVER, Line, PING, SIGN_OF_LIFE, STATEMENT_LIMIT, Servers, every};
 use super::sql;
 use super::{OwnPids, Place, Withdrawal};
 use crate::format;
@@ -147,6 +147,12 @@ impl Control {
                 biased;
                 () = &mut lost => return false,
                 () = &mut moved => return false,
+                () = servers.doubted.notified() => {
+                    let alive = self.line.client.simple_query(PING);
+                    if self.late.is_some() || timeout(SIGN_OF_LIFE, alive).await.is_err() {
+                        return false;
+                    }
+                }
                 order = orders.recv() => match order {
                     Some(order) => self.carry_out(order, servers).await,
                     None => return true,

@@ -25,7 +25,7 @@ impl Detour {
     pub(super) fn begin(&mut self, servers: &Arc<Servers>) {
         if self.attempt.is_none() && self.due.is_none_or(|due| due <= Instant::now()) {
             let servers = Arc::clone(servers);
-            self.attempt = Some(tokio::spawn(async move { servers.connect_any().await }));
+            self.attempt = Some(tokio::spawn(async move { servers.connect_current().await }));
         }
     }
 

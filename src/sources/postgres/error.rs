@@ -50,7 +50,7 @@ pub enum Cure {
 impl ConnectError {
     /// A failure that waiting does not cure.
     pub(super) const fn hopeless(reason: Reason) -> Self {
-        Self { reason, cure: Cure::None, outage: OutageKind::Unreachable, retry: Retry::Soon }
+        Self { reason, cure: Cure::None, outage: OutageKind::Unreachable, retry: Retry::Later }
     }
 
     /// No answer within the limit for connecting.
@@ -144,7 +144,7 @@ impl ConnectError {
             _ => "check the host name (-h, PGHOST) and the network",
         };
         let text = format!("cannot connect to {}: {error}", endpoint.listener());
-        Self::hopeless(Reason::new(text).with_hint(hint))
+        Self { retry: Retry::Soon, ..Self::hopeless(Reason::new(text).with_hint(hint)) }
     }
 }
 
@@ -307,7 +307,8 @@ impl Answer<'_> {
             .replace("{passfile}", &shown(password_file.as_ref().map(|file| &file.path)))
             .replace("{user}", user);
         let said = text::fit(self.error.message(), MESSAGE_MAX, false);
-        let reason = Reason::new(format!("{} answered: {said}", self.endpoint)).with_hint(hint);
+        let who = if self.is_pooler() { "the pooler at " } else { "" };
+        let reason = Reason::new(format!("{who}{} answered: {said}", self.endpoint)).with_hint(hint);
         ConnectError { reason, cure, outage: OutageKind::Error, retry }
     }
 }

@@ -25,6 +25,9 @@ pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
 /// A server that lets us in and drops us sooner than this is not knocked at without a pause.
 const LASTING: Duration = Duration::from_secs(5);
 
+/// A connection that is doubted must answer within this time.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
 /// A sign of life: idle connections are what firewalls drop first.
 pub(super) const PING: &str = "/* dbtriage:ping */ SELECT /* dbtriage */ 1";
 
@@ -64,6 +67,11 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// How many bytes have come over it so far.
+    pub(super) fn heard_bytes(&self) -> usize {
+        self.bound.heard_bytes()
+    }
+
     /// Why this connection was lost: what we broke off ourselves the driver does not know.
     pub(super) fn lost_by(&self, error: &tokio_postgres::Error) -> String {
         self.bound.fault().map_or_else(|| innermost(error), ToString::to_string)
@@ -96,6 +104,8 @@ pub(super) struct Servers {
     /// Rung when a role is seen for the first time: control must know it before its sessions can be signalled
     /// under a lock on `pg_authid`.
     pub(super) unseen_role: Notify,
+    /// Rung when the sampler's connection turned out to be dead: the others ask for a sign of life.
+    pub(super) doubted: Notify,
     /// Whether sessions wait for locks: then nothing is read from catalogs that can wait.
     somebody_waits: AtomicBool,
 }
@@ -109,6 +119,7 @@ impl Servers {
             lent: watch::Sender::new(None),
             pooled: AtomicBool::new(false),
             unseen_role: Notify::new(),
+            doubted: Notify::new(),
             somebody_waits: AtomicBool::new(false),
         }
     }
@@ -133,9 +144,9 @@ impl Servers {
         }
     }
 
-    /// Has the other connections opened anew: what was between us and the server may have forgotten them too.
-    pub(super) fn renew(&self) {
-        self.current.send_modify(|_| {});
+    /// Has the other connections looked at: what was between us and the server may have forgotten them too.
+    pub(super) fn doubt(&self) {
+        self.doubted.notify_waiters();
     }
 
     /// Lends the sampler's connection to whoever the server does not admit, or takes it back.
@@ -187,8 +198,9 @@ impl Servers {
         for wanted in passes {
             failures.clear();
             for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
-                match self.connect(endpoint, *wanted).await {
+                match self.connect(endpoint, *wanted, true).await {
                     Ok(connection) => {
+                        self.pooled.store(!connection.is_bounded, Ordering::Relaxed);
                         self.current.send_if_modified(|current| std::mem::replace(current, place) != place);
                         return Ok(connection);
                     }
@@ -203,7 +215,7 @@ impl Servers {
     pub(super) async fn connect_current(&self) -> Result<Connection, ConnectError> {
         let endpoint =
             self.endpoint().ok_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to")))?;
-        self.connect(endpoint, TargetSessionAttrs::Any).await
+        self.connect(endpoint, TargetSessionAttrs::Any, !self.pooled()).await
     }
 
     /// Connects as `sslmode` asks.
@@ -211,19 +223,17 @@ impl Servers {
         &self,
         endpoint: &Endpoint,
         wanted: TargetSessionAttrs,
+        with_limits: bool,
     ) -> Result<Connection, ConnectError> {
         let encryption = encryption(&self.settings, endpoint);
         let attempt = async {
-            let (connection, in_recovery) = match self.open_bounded(endpoint, encryption).await {
+            let (connection, in_recovery) = match self.open_bounded(endpoint, encryption, with_limits).await {
                 // libpq: what is only preferred is left out where that is what stands in the way.
                 Err(Refusal::Encryption(first)) if encryption == Encryption::Prefer => {
-                    self.open_bounded(endpoint, Encryption::Disable).await.map_err(|_| first)
+                    self.open_bounded(endpoint, Encryption::Disable, with_limits).await.map_err(|_| first)
                 }
                 opened => opened.map_err(Refusal::into_error),
             }?;
-            if !connection.is_bounded {
-                self.pooled.store(true, Ordering::Relaxed);
-            }
             suits(endpoint, wanted, in_recovery).map(|()| connection)
         };
         timeout(self.settings.connect_timeout, attempt)
@@ -236,12 +246,10 @@ impl Servers {
         &self,
         endpoint: &Endpoint,
         encryption: Encryption,
+        with_limits: bool,
     ) -> Result<(Connection, bool), Refusal> {
-        match open(&self.settings, endpoint, encryption, !self.pooled()).await {
-            Err(Refusal::Options) => {
-                self.pooled.store(true, Ordering::Relaxed);
-                open(&self.settings, endpoint, encryption, false).await
-            }
+        match open(&self.settings, endpoint, encryption, with_limits).await {
+            Err(Refusal::Options) => open(&self.settings, endpoint, encryption, false).await,
             opened => opened,
         }
     }

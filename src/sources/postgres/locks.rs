@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::statement_reason;
-use super::link::{Backoff, FOR_EVER, Line, PING, Servers, every};
+use super::link::{Backoff, FOR_EVER, Line, PING, SIGN_OF_LIFE, Servers, every};
 use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
 use crate::model::action::Holdings;
@@ -192,6 +192,12 @@ impl<'a> Reader<'a> {
                 biased;
                 () = &mut lost => return false,
                 () = &mut moved => return false,
+                () = servers.doubted.notified() => {
+                    if timeout(SIGN_OF_LIFE, self.line.client.simple_query(PING)).await.is_err() {
+                        return false;
+                    }
+                    continue;
+                }
                 want = wants.recv() => match want {
                     Some(want) => Due::Want(want),
                     None => return true,

@@ -79,6 +79,8 @@ struct Asked {
     sent: Timestamp,
     /// When it is overdue, or overdue once more.
     until: Instant,
+    /// How many bytes had come when it was sent.
+    heard_bytes: usize,
 }
 
 /// Why there is no batch.
@@ -158,6 +160,7 @@ impl Sampler {
         self.probe = None;
         self.statements.due = None;
         self.delivered = false;
+        self.wal_apart = false;
         // The first names come from another connection, opened at the same moment.
         drop(
             timeout(self.pace().patience(NAMES_LIMIT), self.wires.catalog.wait_for(|catalog| catalog.ready))
@@ -174,21 +177,26 @@ impl Sampler {
                 let at = Instant::now();
                 next = at + self.pace().interval;
                 let plan = self.plan(connection, at);
+                let heard_bytes = connection.line.heard_bytes();
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
-                Asked { answer, at, sent: now(), until: at + self.patience() }
+                Asked { answer, at, sent: now(), until: at + self.patience(), heard_bytes }
             };
             // An answer that is overdue is taken as soon as it comes; until then nothing more is sent, and the
             // screen is told with every tick how long that has lasted.
             let answer = tokio::select! {
                 answer = timeout_at(asked.until, &mut asked.answer) => answer,
                 another = detour.opened() => {
-                    self.servers.renew();
+                    self.servers.doubt();
                     return Lost::Replaced(another);
                 }
             };
             let Ok(answer) = answer else {
-                if OVERDUE < asked.at.elapsed() {
+                // A server that is only slow has begun to answer; what brings not a byte may be a dead connection.
+                let is_mute = connection.line.heard_bytes() == asked.heard_bytes;
+                if is_mute && OVERDUE < asked.at.elapsed() {
                     detour.begin(&self.servers);
+                } else {
+                    detour = Detour::default();
                 }
                 asked.until = Instant::now() + self.pace().interval;
                 late = Some(asked);

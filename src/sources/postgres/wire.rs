@@ -69,12 +69,17 @@ pub(super) async fn connect(
         Host::Socket(_) => None,
     };
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address").into();
-    for place in places(endpoint).await? {
+    let places = places(endpoint).await?;
+    // One that swallows everything must leave time for the next.
+    let limit = limit / u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
+    for place in places {
         let reached = timeout(limit, place.reach()).await;
         failure = match reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Err(error) => error.into(),
             Ok(stream) => match log_in(config, connector.clone(), name, stream).await {
                 Ok(connection) => return Ok(connection),
+                // A server's own word is not bettered by asking elsewhere: another address may be another server.
+                Err(failure @ Failure::Driver(_)) => return Err(failure),
                 Err(failure) => failure,
             },
         };

@@ -144,8 +144,12 @@ fn list<R>(
 }
 
 fn recovery(canvas: &mut Canvas<'_>, area: Rect, own: &Recovery, tick: &PgTick) -> u16 {
+    let mut used = 0;
     let upstream = match &own.receiver {
-        Reading::Unavailable(why) => why.to_string(),
+        Reading::Unavailable(why) => {
+            used = wrapped(canvas, area, 2, Role::Warning, &why.to_string());
+            "its walreceiver cannot be read".into()
+        }
         Reading::Fresh(None) | Reading::Stale(None, _) => "not connected to any server".into(),
         Reading::Fresh(Some(receiver)) | Reading::Stale(Some(receiver), _) => {
             let heard = receiver
@@ -159,7 +163,7 @@ fn recovery(canvas: &mut Canvas<'_>, area: Rect, own: &Recovery, tick: &PgTick) 
             )
         }
     };
-    let used = wrapped(canvas, area, 2, Role::Text, &format!("this standby: {upstream}"));
+    used += wrapped(canvas, below(area, used), 2, Role::Text, &format!("this standby: {upstream}"));
     let lag = own
         .replay_lag_seconds
         .map(format::age)

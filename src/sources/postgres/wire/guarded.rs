@@ -63,18 +63,28 @@ impl Fault {
 #[derive(Debug)]
 pub(in crate::sources) struct Bound {
     answer_max: AtomicUsize,
+    heard_bytes: AtomicUsize,
     fault: OnceLock<Fault>,
 }
 
 impl Bound {
     /// An answer may have this many bytes.
     pub(in crate::sources) fn new(answer_max: usize) -> Arc<Self> {
-        Arc::new(Self { answer_max: AtomicUsize::new(answer_max), fault: OnceLock::new() })
+        Arc::new(Self {
+            answer_max: AtomicUsize::new(answer_max),
+            heard_bytes: AtomicUsize::new(0),
+            fault: OnceLock::new(),
+        })
     }
 
     /// From now on an answer may have this many bytes.
     pub(in crate::sources) fn allow(&self, answer_max: usize) {
         self.answer_max.store(answer_max, Ordering::Relaxed);
+    }
+
+    /// How many bytes have come so far; it may begin anew at 0.
+    pub(in crate::sources) fn heard_bytes(&self) -> usize {
+        self.heard_bytes.load(Ordering::Relaxed)
     }
 
     /// Why the stream was given up, if it was.
@@ -116,7 +126,9 @@ impl<O: Opening> AsyncRead for Guarded<O> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        this.heard = this.heard.saturating_add(buffer.filled().len().saturating_sub(before));
+        let come = buffer.filled().len().saturating_sub(before);
+        this.heard = this.heard.saturating_add(come);
+        this.bound.heard_bytes.fetch_add(come, Ordering::Relaxed);
         let answer_max = this.bound.answer_max.load(Ordering::Relaxed);
         if answer_max < this.heard {
             return Poll::Ready(Err(this.bound.break_off(Fault::Endless(answer_max))));
