@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "sources read a clock: deadlines, back-off, stamps")]
 
+mod backoff;
 pub mod postgres;
 pub mod redis;
 

@@ -7,12 +7,12 @@
 mod act;
 mod batch;
 mod control;
-mod detour;
 mod error;
-pub(in crate::sources) mod link;
+mod link;
 mod locks;
 mod read;
 mod sampler;
+mod servers;
 pub mod settings;
 mod sql;
 mod tls;
@@ -24,9 +24,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use error::{ConnectError, Cure, Retry};
+pub use error::{ConnectError, Cure};
 
-use self::link::{Connection, Servers};
+use self::link::Connection;
+use self::servers::Servers;
 use self::settings::Settings;
 use super::Pace;
 use crate::model::action::{Action, ActionReply, Holdings, Seen};
@@ -72,7 +73,9 @@ impl Opened {
         let (counter, orders) = control::orders();
         let (catalog_sender, catalog_receiver) = watch::channel(locks::Catalog::default());
         // Before the others start: they wait for it.
-        self.servers.lend(self.first.as_ref().map(|first| first.line.clone()));
+        if let Some(first) = &self.first {
+            self.servers.adopt(first);
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(locks::run(Arc::clone(&self.servers), own_pids.clone(), want_receiver, catalog_sender));
         tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), orders));

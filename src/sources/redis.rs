@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::wire::Connection;
 use super::Pace;
-use super::postgres::link::Backoff;
+use super::backoff::{Backoff, Retry};
 use super::postgres::settings::Secret;
 use super::postgres::wire::guarded::Fault;
-use super::postgres::{ConnectError, Cure, Retry};
+use super::postgres::{ConnectError, Cure};
 use crate::format::seconds_between;
 use crate::model::redis::Sample as RedisSample;
 use crate::model::{Body, Outage, OutageKind, Reason, Sample, Target};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dbtriage::sources::postgres::Cure;
 use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
-use dbtriage_lab::{Lab, Network, Options, Proxy};
+use dbtriage_lab::{Lab, Network, Options, Postgres, Proxy};
 use pretty_assertions::assert_eq;
 
 use super::{Done, PROGRAM, assert_says, refusal, snapshot};
@@ -184,10 +184,47 @@ async fn where_one_of_several_hosts_only_needs_time_the_program_waits() {
     let admin = LAB.primary().client("postgres", "shop").unwrap();
     admin.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0").unwrap();
     let (full, down) = (primary(), closed());
-    for ports in [[full, down], [down, full]] {
-        let error = refusal(&conninfo(&ports, "user=crowded"), &[]).await;
+    for (ports, attrs) in [([full, down], "primary"), ([down, full], "primary"), ([down, full], "any")] {
+        let more = format!("user=crowded target_session_attrs={attrs}");
+        let error = refusal(&conninfo(&ports, &more), &[]).await;
         assert_eq!(error.cure, Cure::Wait, "{ports:?}: {}", error.reason);
         let words = ["too many connections for role", "Connection refused"];
         assert_says(&error.reason.to_string(), &words, &format!("{ports:?}"));
     }
+}
+
+/// As libpq: a server that is full is the one that was meant. Its standby must not be taken for it without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_full_is_not_exchanged_for_the_next() {
+    let admin = LAB.primary().client("postgres", "shop").unwrap();
+    admin.execute("CREATE ROLE crowded_out LOGIN CONNECTION LIMIT 0").unwrap();
+    let error = refusal(&conninfo(&[primary(), standby()], "user=crowded_out"), &[]).await;
+    assert_says(&error.reason.to_string(), &[&format!("127.0.0.1:{}", primary()), "too many"], "full");
+    assert!(!error.reason.to_string().contains(&format!(":{}", standby())), "{}", error.reason);
+}
+
+fn own_sessions(server: &Postgres) -> usize {
+    let second = server.client("postgres", "shop").unwrap();
+    let ours =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbtriage' AND state IS NOT NULL";
+    second.cell(ours).unwrap().parse().unwrap()
+}
+
+/// Behind one name, or one address, there may be several servers: whose sessions are shown, whose locks, and whose
+/// session would be ended must be one.
+#[test]
+fn behind_a_balancer_all_three_connections_are_with_one_server() {
+    let lab = lab_with_standby();
+    let (one, other) = (lab.primary(), lab.standby().unwrap());
+    let balancer = Proxy::balance(vec![one.port, other.port]).unwrap();
+    let mut tty = Tty::start(PROGRAM, (160, 45), &[&conninfo(&[balancer.port], "")]);
+    tty.wait_for("a live screen over three connections", PATIENCE, |screen| {
+        let first = &rows(screen)[0];
+        first.contains("● live") && !first.contains(" of 3 connections")
+    });
+    let read = if tty.rows()[0].contains(" primary ") { [one, other] } else { [other, one] };
+    until("all three on the server that is read", PATIENCE, || own_sessions(read[0]) == 3);
+    until("none on the other", PATIENCE, || own_sessions(read[1]) == 0);
+    tty.keys("q");
+    assert_eq!(tty.end().code, Some(0));
 }

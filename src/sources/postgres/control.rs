@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::act::{self, Argument, Guarded};
-use super::link::{Backoff, FOR_EVER, Line, PING, SIGN_OF_LIFE, STATEMENT_LIMIT, Servers, every};
+use super::link::{Connection, Line, PING, SIGN_OF_LIFE, STATEMENT_LIMIT, every};
+use super::servers::{Search, Servers, Sought};
 use super::sql;
 use super::{OwnPids, Place, Withdrawal};
 use crate::format;
 use crate::model::Reason;
 use crate::model::action::{Action, ActionReply, Seen};
 use crate::model::postgres::State;
+use crate::sources::backoff::Backoff;
 
 /// Roles are warmed again this often: ALTER ROLE drops one from the cache.
 const WARM_EVERY: Duration = Duration::from_secs(30);
@@ -65,39 +67,58 @@ impl Orders {
     }
 }
 
+/// How serving over one connection ended.
+enum Ended {
+    /// Nobody can order anything any more.
+    Finished,
+    /// The connection is lost, or leads to a server that is not read any more.
+    Lost,
+    /// There is a connection of our own again.
+    Replaced(Connection),
+}
+
 /// Serves orders until the last sender is gone, connecting again as often as needed; over the sampler's connection
 /// while the server admits no other, because a kill is then what is needed most.
 pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Orders) {
     let mut backoff = Backoff::default();
     let mut reason = Reason::new("the server is not reached");
+    let mut own = None;
     loop {
         if refuse_until(&mut orders, servers.reached(), &reason).await {
             return;
         }
         // An order that comes meanwhile waits, but not for longer than whoever gave it.
-        let finished = match servers.connect_current().await {
+        let opened = match own.take() {
+            Some(connection) => Ok(connection),
+            None => servers.connect_current().await,
+        };
+        let (ended, pause) = match opened {
             Ok(connection) => {
                 let opened = Instant::now();
                 own_pids.set(Place::Control, Some(connection.pid));
                 let mut control = Control { line: connection.line.clone(), late: None };
-                let finished = control.serve(&servers, &mut orders, FOR_EVER).await;
+                let ended = control.serve(&servers, &mut orders, None).await;
                 own_pids.set(Place::Control, None);
                 drop(connection);
-                let pause = backoff.after(opened.elapsed(), u64::from(std::process::id()).rotate_left(7));
                 reason = Reason::new("the control connection is lost").with_hint("it is opened again");
-                finished || refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await
+                (ended, backoff.after(opened.elapsed(), u64::from(std::process::id()).rotate_left(7)))
             }
             Err(error) => {
-                let pause = backoff.next(error.retry, u64::from(std::process::id()).rotate_left(7));
                 reason = error.reason;
-                match servers.lent() {
-                    Some(line) => Control { line, late: None }.serve(&servers, &mut orders, pause).await,
-                    None => refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await,
-                }
+                let Some(line) = servers.lent() else { continue };
+                let search = Search::begin(&servers, Sought::SameServer, Some(error.retry));
+                let mut control = Control { line, late: None };
+                (control.serve(&servers, &mut orders, Some(search)).await, Duration::ZERO)
             }
         };
-        if finished {
-            return;
+        match ended {
+            Ended::Finished => return,
+            Ended::Replaced(connection) => own = Some(connection),
+            Ended::Lost => {
+                if refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await {
+                    return;
+                }
+            }
         }
     }
 }
@@ -133,36 +154,35 @@ struct Control {
 }
 
 impl Control {
-    /// True when nobody can order anything any more; false when the connection is lost, or after `limit`.
-    async fn serve(&mut self, servers: &Servers, orders: &mut Orders, limit: Duration) -> bool {
+    /// Serves until the connection is lost, or another one is found.
+    async fn serve(&mut self, servers: &Servers, orders: &mut Orders, mut search: Option<Search>) -> Ended {
         let lost = self.line.lost();
         let moved = servers.moved();
         tokio::pin!(lost, moved);
         self.warm().await;
-        let start = Instant::now();
         let mut warm = every(WARM_EVERY);
         let mut ping = every(PING_EVERY);
         loop {
             tokio::select! {
                 biased;
-                () = &mut lost => return false,
-                () = &mut moved => return false,
+                () = &mut lost => return Ended::Lost,
+                () = &mut moved => return Ended::Lost,
+                own = Search::found(&mut search) => return Ended::Replaced(own),
                 () = servers.doubted.notified() => {
                     let alive = self.line.client.simple_query(PING);
                     if self.late.is_some() || timeout(SIGN_OF_LIFE, alive).await.is_err() {
-                        return false;
+                        return Ended::Lost;
                     }
                 }
                 order = orders.recv() => match order {
                     Some(order) => self.carry_out(order, servers).await,
-                    None => return true,
+                    None => return Ended::Finished,
                 },
                 // While sessions wait for locks the catalog of roles may not answer, and a kill must not queue
                 // behind that.
                 () = servers.unseen_role.notified(), if !servers.somebody_waits() => self.warm_roles().await,
                 _ = warm.tick(), if !servers.somebody_waits() => self.warm_roles().await,
                 _ = ping.tick() => drop(self.ask(PING.to_owned(), Vec::new()).await),
-                () = sleep_until(start + limit) => return false,
             }
         }
     }

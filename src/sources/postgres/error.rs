@@ -12,6 +12,7 @@ use tokio_postgres::error::{DbError, SqlState};
 use super::settings::{Endpoint, Host, Settings, SslMode};
 use super::tls;
 use crate::model::{OutageKind, Reason};
+use crate::sources::backoff::Retry;
 use crate::{format, text};
 
 /// Why a server could not be connected to.
@@ -25,15 +26,6 @@ pub struct ConnectError {
     pub outage: OutageKind,
     /// How soon to try again.
     pub retry: Retry,
-}
-
-/// How soon to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// The attempt cost the server next to nothing: about every second, so that its return is seen at once.
-    Soon,
-    /// It cost a process and a login on a server in need: the pauses grow.
-    Later,
 }
 
 /// What can be done about a failed connection.
@@ -76,6 +68,18 @@ impl ConnectError {
                 "{endpoint} runs PostgreSQL {version}: 13 is the oldest that can be read"
             )),
         })
+    }
+
+    /// What answers is not the server that is read, though the name is the same.
+    pub(super) fn another_server(endpoint: &Endpoint) -> Self {
+        let reason = Reason::new(format!("{endpoint} leads to another server than the one that is read"))
+            .with_hint("name one server and not a balancer");
+        Self { reason, cure: Cure::Wait, outage: OutageKind::Error, retry: Retry::Later }
+    }
+
+    /// Whether a server has answered that it does not let us in, and is not about to.
+    pub(super) fn is_last_word(&self) -> bool {
+        self.outage == OutageKind::Error && self.retry == Retry::Later
     }
 
     /// One error for several hosts: what each of them said, and what the most hopeful of them needs.

@@ -1,38 +1,33 @@
-//! One connection that is opened, set up, lost and opened again: sampler, locks and control each own one.
+//! One connection as it is opened, set up and lost: sampler, locks and control each own one.
 //!
 //! It must not know what is asked over it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_postgres::config::SslMode as Encryption;
 use tokio_postgres::{Client, Config};
 
-use super::error::{ConnectError, Retry, innermost, may_be_about_tls};
+use super::error::{ConnectError, innermost, may_be_about_tls};
 use super::settings::{Endpoint, Host, Secret, Settings, SslMode, TargetSessionAttrs};
 use super::tls;
 use super::wire::guarded::Bound;
-use super::wire::{self, Failure};
+use super::wire::{self, Failure, LoggedIn};
 use crate::model::Reason;
 
 /// The limit of one statement that is not part of the tick.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(3);
-
-/// A server that lets us in and drops us sooner than this is not knocked at without a pause.
-const LASTING: Duration = Duration::from_secs(5);
 
 /// A connection that is doubted must answer within this time.
 pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// A sign of life: idle connections are what firewalls drop first.
 pub(super) const PING: &str = "/* dbtriage:ping */ SELECT /* dbtriage */ 1";
-
-/// Longer than any run.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A clock for what is done now and then: after a stall it goes on, it does not catch up.
 pub(super) fn every(period: Duration) -> Interval {
@@ -49,7 +44,13 @@ pub(super) struct Connection {
     /// Process id of our backend.
     pub(super) pid: i32,
     /// Whether our limits on time and locks are in force.
-    is_bounded: bool,
+    pub(super) is_bounded: bool,
+    /// Place of the endpoint among those of the target.
+    pub(super) place: usize,
+    /// The address it was found at; `None` for a Unix socket.
+    pub(super) address: Option<IpAddr>,
+    /// When the server was started, which tells it from another one behind the same name.
+    pub(super) started_at: Timestamp,
     driver: JoinHandle<()>,
 }
 
@@ -91,170 +92,6 @@ impl Drop for Connection {
     }
 }
 
-/// The servers of a target, shared by its three links so that all of them talk to the same one.
-#[derive(Debug)]
-pub(super) struct Servers {
-    /// How to connect.
-    pub(super) settings: Settings,
-    /// Place of the endpoint in use; whoever is connected to another one connects anew.
-    current: watch::Sender<usize>,
-    lent: watch::Sender<Option<Line>>,
-    /// Whether a pooler was met: its server connections are shared, and must not be given settings of ours.
-    pooled: AtomicBool,
-    /// Rung when a role is seen for the first time: control must know it before its sessions can be signalled
-    /// under a lock on `pg_authid`.
-    pub(super) unseen_role: Notify,
-    /// Rung when the sampler's connection turned out to be dead: the others ask for a sign of life.
-    pub(super) doubted: Notify,
-    /// Whether sessions wait for locks: then nothing is read from catalogs that can wait.
-    somebody_waits: AtomicBool,
-}
-
-impl Servers {
-    /// Starts with the first endpoint.
-    pub(super) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            current: watch::Sender::new(0),
-            lent: watch::Sender::new(None),
-            pooled: AtomicBool::new(false),
-            unseen_role: Notify::new(),
-            doubted: Notify::new(),
-            somebody_waits: AtomicBool::new(false),
-        }
-    }
-
-    /// Notes whether sessions wait for locks.
-    pub(super) fn note_waits(&self, somebody_waits: bool) {
-        self.somebody_waits.store(somebody_waits, Ordering::Relaxed);
-    }
-
-    /// Whether sessions wait for locks, as far as the last tick knew.
-    pub(super) fn somebody_waits(&self) -> bool {
-        self.somebody_waits.load(Ordering::Relaxed)
-    }
-
-    /// Waits until another endpoint is in use.
-    pub(super) fn moved(&self) -> impl Future<Output = ()> + use<> {
-        let mut current = self.current.subscribe();
-        async move {
-            if current.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Has the other connections looked at: what was between us and the server may have forgotten them too.
-    pub(super) fn doubt(&self) {
-        self.doubted.notify_waiters();
-    }
-
-    /// Lends the sampler's connection to whoever the server does not admit, or takes it back.
-    pub(super) fn lend(&self, line: Option<Line>) {
-        self.lent.send_replace(line);
-    }
-
-    /// The sampler's connection, while there is one.
-    pub(super) fn lent(&self) -> Option<Line> {
-        self.lent.borrow().clone()
-    }
-
-    /// Waits until the sampler is connected: while the server is away one knocks for all.
-    pub(super) fn reached(&self) -> impl Future<Output = ()> + use<> {
-        let mut lent = self.lent.subscribe();
-        async move {
-            if lent.wait_for(Option::is_some).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Whether a pooler stands between us and the server.
-    pub(super) fn pooled(&self) -> bool {
-        self.pooled.load(Ordering::Relaxed)
-    }
-
-    /// The endpoint in use.
-    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
-        self.settings.endpoints.get(*self.current.borrow())
-    }
-
-    /// Which of several endpoints is in use, as a target is named; `None` where there is but one.
-    pub(super) fn endpoint_of_several(&self) -> Option<String> {
-        let count = self.settings.endpoints.len();
-        let endpoint = self.endpoint().filter(|_| count > 1)?;
-        Some(format!("{endpoint}/{} (of {count} hosts)", self.settings.database))
-    }
-
-    /// Connects to the first endpoint that is up and of the wanted kind; later connections go to the same.
-    pub(super) async fn connect_any(&self) -> Result<Connection, ConnectError> {
-        let prefer_standby = self.settings.target_session_attrs == TargetSessionAttrs::PreferStandby;
-        let passes: &[TargetSessionAttrs] = if prefer_standby {
-            &[TargetSessionAttrs::Standby, TargetSessionAttrs::Any]
-        } else {
-            std::slice::from_ref(&self.settings.target_session_attrs)
-        };
-        let mut failures = Vec::new();
-        for wanted in passes {
-            failures.clear();
-            for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
-                match self.connect(endpoint, *wanted, true).await {
-                    Ok(connection) => {
-                        self.pooled.store(!connection.is_bounded, Ordering::Relaxed);
-                        self.current.send_if_modified(|current| std::mem::replace(current, place) != place);
-                        return Ok(connection);
-                    }
-                    Err(error) => failures.push(error),
-                }
-            }
-        }
-        Err(ConnectError::of_all(&failures))
-    }
-
-    /// Connects to the endpoint in use.
-    pub(super) async fn connect_current(&self) -> Result<Connection, ConnectError> {
-        let endpoint =
-            self.endpoint().ok_or_else(|| ConnectError::hopeless(Reason::new("no host to connect to")))?;
-        self.connect(endpoint, TargetSessionAttrs::Any, !self.pooled()).await
-    }
-
-    /// Connects as `sslmode` asks.
-    async fn connect(
-        &self,
-        endpoint: &Endpoint,
-        wanted: TargetSessionAttrs,
-        with_limits: bool,
-    ) -> Result<Connection, ConnectError> {
-        let encryption = encryption(&self.settings, endpoint);
-        let attempt = async {
-            let (connection, in_recovery) = match self.open_bounded(endpoint, encryption, with_limits).await {
-                // libpq: what is only preferred is left out where that is what stands in the way.
-                Err(Refusal::Encryption(first)) if encryption == Encryption::Prefer => {
-                    self.open_bounded(endpoint, Encryption::Disable, with_limits).await.map_err(|_| first)
-                }
-                opened => opened.map_err(Refusal::into_error),
-            }?;
-            suits(endpoint, wanted, in_recovery).map(|()| connection)
-        };
-        timeout(self.settings.connect_timeout, attempt)
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, &self.settings, self.pooled())))
-    }
-
-    /// Opens a connection with limits of our own in force, unless a pooler does not let them through.
-    async fn open_bounded(
-        &self,
-        endpoint: &Endpoint,
-        encryption: Encryption,
-        with_limits: bool,
-    ) -> Result<(Connection, bool), Refusal> {
-        match open(&self.settings, endpoint, encryption, with_limits).await {
-            Err(Refusal::Options) => open(&self.settings, endpoint, encryption, false).await,
-            opened => opened,
-        }
-    }
-}
-
 /// Why a connection could not be opened.
 enum Refusal {
     /// What stands there does not take settings with the login, as PgBouncer does not.
@@ -281,6 +118,37 @@ impl From<ConnectError> for Refusal {
     }
 }
 
+/// Connects as `sslmode` asks, to a server of the wanted kind; there is no limit on the time.
+pub(super) async fn connect(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    wanted: TargetSessionAttrs,
+    with_limits: bool,
+) -> Result<Connection, ConnectError> {
+    let encryption = encryption(settings, endpoint);
+    let (connection, in_recovery) = match open_bounded(settings, endpoint, encryption, with_limits).await {
+        // libpq: what is only preferred is left out where that is what stands in the way.
+        Err(Refusal::Encryption(first)) if encryption == Encryption::Prefer => {
+            open_bounded(settings, endpoint, Encryption::Disable, with_limits).await.map_err(|_| first)
+        }
+        opened => opened.map_err(Refusal::into_error),
+    }?;
+    suits(endpoint, wanted, in_recovery).map(|()| connection)
+}
+
+/// Opens a connection with limits of our own in force, unless a pooler does not let them through.
+async fn open_bounded(
+    settings: &Settings,
+    endpoint: &Endpoint,
+    encryption: Encryption,
+    with_limits: bool,
+) -> Result<(Connection, bool), Refusal> {
+    match open(settings, endpoint, encryption, with_limits).await {
+        Err(Refusal::Options) => open(settings, endpoint, encryption, false).await,
+        opened => opened,
+    }
+}
+
 /// Opens a connection, with our limits or without; and whether the server is in recovery.
 async fn open(
     settings: &Settings,
@@ -293,7 +161,7 @@ async fn open(
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
     let config = driver_config(settings, endpoint, encryption, with_limits);
     let connected = wire::connect(&config, connector, endpoint, settings.connect_timeout).await;
-    let (client, connection, bound) = connected.map_err(|failure| match &failure {
+    let LoggedIn { client, connection, bound, address } = connected.map_err(|failure| match &failure {
         Failure::Driver(error) if with_limits && is_about_options(error) => Refusal::Options,
         Failure::Driver(error) if may_be_about_tls(error) => {
             Refusal::Encryption(failure.into_error(endpoint, settings))
@@ -318,12 +186,14 @@ async fn open(
     });
     let user = settings.user.as_str().into();
     let line = Line { client: Arc::new(client), major_num, user, bound, ended };
-    let mut opened = Connection { line, pid: 0, is_bounded: false, driver };
+    let started_at = Timestamp::UNIX_EPOCH;
+    let mut opened = Connection { line, pid: 0, is_bounded: false, place: 0, address, started_at, driver };
     let row = opened.line.client.query_typed_one(HELLO, &[]).await.map_err(|e| driver_error(&e))?;
-    let decode = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-    let (pid, in_recovery, is_bounded) = decode().map_err(|e| driver_error(&e))?;
+    let decode = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+    let (pid, in_recovery, is_bounded, started_at) = decode().map_err(|e| driver_error(&e))?;
     opened.pid = pid;
     opened.is_bounded = is_bounded;
+    opened.started_at = started_at;
     if is_bounded && major_num >= 140_000 {
         // The server's own limit for idle sessions would end ours, which wait for the moment they are needed.
         let stay =
@@ -394,7 +264,8 @@ const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c search_pa
 
 /// Who we are there, and whether our limits are in force: a pooler may swallow them without a word.
 const HELLO: &str = "/* dbtriage:hello */ SELECT /* dbtriage */ pg_backend_pid(), pg_is_in_recovery(),
-    current_setting('statement_timeout') = '3s' AND current_setting('default_transaction_read_only') = 'on'";
+    current_setting('statement_timeout') = '3s' AND current_setting('default_transaction_read_only') = 'on',
+    pg_postmaster_start_time()";
 
 /// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.
 fn major_num(server_version: &str) -> u32 {
@@ -402,68 +273,10 @@ fn major_num(server_version: &str) -> u32 {
     digits.parse::<u32>().map_or(0, |major| major.saturating_mul(10_000))
 }
 
-/// The pauses between attempts: a second while an attempt costs the server nothing, else 0.5 s doubled up to 15 s;
-/// each with up to a fifth of jitter, so that many monitors do not knock at the same moment.
-#[derive(Debug, Default)]
-pub(in crate::sources) struct Backoff {
-    attempts: u64,
-    failures: u32,
-}
-
-impl Backoff {
-    /// The pause before the next attempt.
-    pub(in crate::sources) fn next(&mut self, retry: Retry, seed: u64) -> Duration {
-        let base = match retry {
-            Retry::Soon => {
-                self.failures = 0;
-                1_000
-            }
-            Retry::Later => {
-                let pause = 500_u64.saturating_mul(1 << self.failures.min(5));
-                self.failures = self.failures.saturating_add(1);
-                pause.min(15_000)
-            }
-        };
-        self.attempts = self.attempts.wrapping_add(1);
-        // SplitMix64's finaliser spreads a poor seed (process id, clock) well enough for jitter.
-        let mut mixed = seed ^ self.attempts.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^= mixed >> 27;
-        Duration::from_millis(base - mixed % (base / 5))
-    }
-
-    /// The pause after a connection that was let in and lost: none after one that has lasted.
-    pub(super) fn after(&mut self, lasted: Duration, seed: u64) -> Duration {
-        if lasted < LASTING {
-            return self.next(Retry::Later, seed);
-        }
-        self.reset();
-        Duration::ZERO
-    }
-
-    /// Starts over after a success.
-    pub(in crate::sources) const fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
-
-    #[test]
-    fn the_pause_grows_to_its_ceiling() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Later, seed).as_millis()).collect();
-        assert!((400..=500).contains(&pauses[0]), "{pauses:?}");
-        assert!(pauses.iter().all(|pause| *pause <= 15_000), "{pauses:?}");
-        assert!(pauses[9] >= 12_000, "{pauses:?}");
-        backoff.reset();
-        assert!(backoff.next(Retry::Later, 3).as_millis() <= 500);
-        let soon: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Soon, seed).as_millis()).collect();
-        assert!(soon.iter().all(|pause| (800..=1000).contains(pause)), "{soon:?}");
-    }
 
     #[test]
     fn versions_are_read_from_the_greeting() {

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::error::statement_reason;
-use super::link::{Backoff, FOR_EVER, Line, PING, SIGN_OF_LIFE, Servers, every};
+use super::link::{Connection, Line, PING, SIGN_OF_LIFE, every};
+use super::servers::{Search, Servers, Sought};
 use super::sql::{self, Extension};
 use super::{OwnPids, Place, read};
 use crate::model::action::Holdings;
 use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey};
 use crate::model::{Reading, Reason};
+use crate::sources::backoff::Backoff;
 
 /// Names are read again this often, which also keeps the connection awake.
 const NAMES_EVERY: Duration = Duration::from_secs(30);
@@ -85,6 +87,16 @@ impl Catalog {
     }
 }
 
+/// How serving over one connection ended.
+enum Ended {
+    /// Nobody can want anything any more.
+    Finished,
+    /// The connection is lost, or leads to a server that is not read any more.
+    Lost,
+    /// There is a connection of our own again.
+    Replaced(Connection),
+}
+
 /// Serves wants until the last sender is gone, connecting again as often as needed; over the sampler's connection
 /// while the server admits no other.
 pub(super) async fn run(
@@ -94,36 +106,40 @@ pub(super) async fn run(
     catalog: watch::Sender<Catalog>,
 ) {
     let mut backoff = Backoff::default();
+    let mut own = None;
     loop {
         if refuse_until(&mut wants, servers.reached(), &catalog).await {
             return;
         }
-        let finished = match servers.connect_current().await {
+        let opened = match own.take() {
+            Some(connection) => Ok(connection),
+            None => servers.connect_current().await,
+        };
+        let (ended, pause) = match opened {
             Ok(connection) => {
                 let opened = Instant::now();
                 own_pids.set(Place::Locks, Some(connection.pid));
                 let reader = Reader::over(connection.line.clone(), &catalog);
-                let finished = reader.serve(&servers, &mut wants, FOR_EVER).await;
+                let ended = reader.serve(&servers, &mut wants, None).await;
                 own_pids.set(Place::Locks, None);
                 drop(connection);
-                let pause = backoff.after(opened.elapsed(), u64::from(std::process::id()));
-                finished || refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await
+                (ended, backoff.after(opened.elapsed(), u64::from(std::process::id())))
             }
             Err(error) => {
-                let pause = backoff.next(error.retry, u64::from(std::process::id()));
-                if let Some(line) = servers.lent() {
-                    Reader::over(line, &catalog).serve(&servers, &mut wants, pause).await
-                } else {
-                    catalog.send_modify(|it| {
-                        it.error = Some(error.reason);
-                        it.ready = true;
-                    });
-                    refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await
-                }
+                let Some(line) = servers.lent() else { continue };
+                let search = Search::begin(&servers, Sought::SameServer, Some(error.retry));
+                let reader = Reader::over(line, &catalog);
+                (reader.serve(&servers, &mut wants, Some(search)).await, Duration::ZERO)
             }
         };
-        if finished {
-            return;
+        match ended {
+            Ended::Finished => return,
+            Ended::Replaced(connection) => own = Some(connection),
+            Ended::Lost => {
+                if refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await {
+                    return;
+                }
+            }
         }
     }
 }
@@ -170,8 +186,13 @@ impl<'a> Reader<'a> {
         Self { line, catalog, unnamed: BTreeMap::new() }
     }
 
-    /// True when nobody can want anything any more; false when the connection is lost, or after `limit`.
-    async fn serve(mut self, servers: &Servers, wants: &mut mpsc::Receiver<Want>, limit: Duration) -> bool {
+    /// Serves until the connection is lost, or another one is found.
+    async fn serve(
+        mut self,
+        servers: &Servers,
+        wants: &mut mpsc::Receiver<Want>,
+        mut search: Option<Search>,
+    ) -> Ended {
         let lost = self.line.lost();
         let moved = servers.moved();
         tokio::pin!(lost, moved);
@@ -183,33 +204,32 @@ impl<'a> Reader<'a> {
             drop(self.read_advisory_holders().await);
         };
         if timeout(GIVE_UP, first).await.is_err() {
-            return false;
+            return Ended::Lost;
         }
-        let start = Instant::now();
         let (mut names, mut ping) = (every(NAMES_EVERY), every(PING_EVERY));
         loop {
             let due = tokio::select! {
                 biased;
-                () = &mut lost => return false,
-                () = &mut moved => return false,
+                () = &mut lost => return Ended::Lost,
+                () = &mut moved => return Ended::Lost,
+                own = Search::found(&mut search) => return Ended::Replaced(own),
                 () = servers.doubted.notified() => {
                     if timeout(SIGN_OF_LIFE, self.line.client.simple_query(PING)).await.is_err() {
-                        return false;
+                        return Ended::Lost;
                     }
                     continue;
                 }
                 want = wants.recv() => match want {
                     Some(want) => Due::Want(want),
-                    None => return true,
+                    None => return Ended::Finished,
                 },
                 _ = names.tick() => Due::Names,
                 _ = ping.tick() => Due::Ping,
-                () = sleep_until(start + limit) => return false,
             };
             // Nothing can interrupt a reading in a storm, so it is given time; but a connection that never answers
             // again must not be waited for until the end.
             if timeout(GIVE_UP, self.attend(due)).await.is_err() {
-                return false;
+                return Ended::Lost;
             }
         }
     }

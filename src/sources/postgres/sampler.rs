@@ -17,13 +17,14 @@ use tokio_postgres::error::SqlState;
 
 use self::statements::StatementBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
-use super::detour::Detour;
 use super::error::{silence, statement_reason};
-use super::link::{Backoff, Connection, Servers};
+use super::link::Connection;
 use super::locks::{Catalog, Want};
-use super::{OwnPids, Pace, Place, Retry};
+use super::servers::{Search, Servers, Sought};
+use super::{OwnPids, Pace, Place};
 use crate::model::postgres::{LockTable, Oid, Sample as PgSample, Server, Session, Statements};
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
+use crate::sources::backoff::{Backoff, Retry};
 
 /// How long a tick waits for the lock table before it goes on with the one before.
 const LOCKS_LIMIT: Duration = Duration::from_millis(250);
@@ -132,9 +133,9 @@ impl Sampler {
                 },
             };
             self.wires.own_pids.set(Place::Sampler, Some(open.pid));
-            self.servers.lend(Some(open.line.clone()));
+            self.servers.adopt(&open);
             let lost = self.sample_over(&open, &mut backoff).await;
-            self.servers.lend(None);
+            self.servers.lose();
             self.wires.own_pids.set(Place::Sampler, None);
             let reason = match lost {
                 Lost::Connection(reason) => reason,
@@ -167,7 +168,9 @@ impl Sampler {
                 .await,
         );
         let mut late: Option<Asked> = None;
-        let mut detour = Detour::default();
+        // It may be the connection that is dead and not the server (a firewall that forgot it, a backend that was
+        // stopped), and TCP finds out late.
+        let mut another: Option<Search> = None;
         let mut next = Instant::now();
         loop {
             let mut asked = if let Some(asked) = late.take() {
@@ -185,18 +188,18 @@ impl Sampler {
             // screen is told with every tick how long that has lasted.
             let answer = tokio::select! {
                 answer = timeout_at(asked.until, &mut asked.answer) => answer,
-                another = detour.opened() => {
+                found = Search::found(&mut another) => {
                     self.servers.doubt();
-                    return Lost::Replaced(another);
+                    return Lost::Replaced(found);
                 }
             };
             let Ok(answer) = answer else {
                 // A server that is only slow has begun to answer; what brings not a byte may be a dead connection.
                 let is_mute = connection.line.heard_bytes() == asked.heard_bytes;
-                if is_mute && OVERDUE < asked.at.elapsed() {
-                    detour.begin(&self.servers);
-                } else {
-                    detour = Detour::default();
+                if !is_mute {
+                    another = None;
+                } else if another.is_none() && OVERDUE < asked.at.elapsed() {
+                    another = Some(Search::begin(&self.servers, Sought::SameEndpoint, None));
                 }
                 asked.until = Instant::now() + self.pace().interval;
                 late = Some(asked);
@@ -206,7 +209,7 @@ impl Sampler {
                 }
                 continue;
             };
-            detour = Detour::default();
+            another = None;
             if let Err(lost) = self.take(answer, (asked.at, asked.sent), connection, backoff).await {
                 return lost;
             }

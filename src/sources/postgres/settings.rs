@@ -97,6 +97,15 @@ pub enum Host {
 }
 
 impl Endpoint {
+    /// The same at one address, where that is known and nothing else was asked for.
+    pub(super) fn at(&self, found: Option<std::net::IpAddr>) -> Self {
+        let host = match &self.host {
+            Host::Tcp { name, address } => Host::Tcp { name: name.clone(), address: address.or(found) },
+            Host::Socket(folder) => Host::Socket(folder.clone()),
+        };
+        Self { host, ..self.clone() }
+    }
+
     /// What is connected to, as one looks for it: an address and port, or the file of the socket.
     pub(super) fn listener(&self) -> String {
         match &self.host {

@@ -6,7 +6,7 @@
 pub(in crate::sources) mod guarded;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,10 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::guarded::{Bound, Fault, Guarded, Opening, Stream};
-use super::error::{ConnectError, Cure, Retry, innermost};
+use super::error::{ConnectError, Cure, innermost};
 use super::settings::{Endpoint, Host, Settings};
 use crate::model::{OutageKind, Reason};
+use crate::sources::backoff::Retry;
 
 /// A login takes some hundred bytes.
 const LOGIN_MAX: usize = 1 << 20;
@@ -40,6 +41,15 @@ type Wire = Guarded<Greeting>;
 type Tls = <MakeRustlsConnect as MakeTlsConnect<Wire>>::Stream;
 /// The driver's half of a connection.
 pub(super) type Connection = tokio_postgres::Connection<Wire, Tls>;
+
+/// A connection that is logged in.
+pub(super) struct LoggedIn {
+    pub(super) client: Client,
+    pub(super) connection: Connection,
+    pub(super) bound: Arc<Bound>,
+    /// Which of the addresses of the host it is; `None` for a Unix socket.
+    pub(super) address: Option<IpAddr>,
+}
 
 /// Why there is no connection.
 pub(super) enum Failure {
@@ -63,7 +73,7 @@ pub(super) async fn connect(
     connector: MakeRustlsConnect,
     endpoint: &Endpoint,
     limit: Duration,
-) -> Result<(Client, Connection, Arc<Bound>), Failure> {
+) -> Result<LoggedIn, Failure> {
     let name = match &endpoint.host {
         Host::Tcp { name, .. } => Some(name.as_str()),
         Host::Socket(_) => None,
@@ -77,7 +87,9 @@ pub(super) async fn connect(
         failure = match reached.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Err(error) => error.into(),
             Ok(stream) => match log_in(config, connector.clone(), name, stream).await {
-                Ok(connection) => return Ok(connection),
+                Ok((client, connection, bound)) => {
+                    return Ok(LoggedIn { client, connection, bound, address: place.address() });
+                }
                 // A server's own word is not bettered by asking elsewhere: another address may be another server.
                 Err(failure @ Failure::Driver(_)) => return Err(failure),
                 Err(failure) => failure,
@@ -105,6 +117,13 @@ async fn places(endpoint: &Endpoint) -> io::Result<Vec<Place>> {
 }
 
 impl Place {
+    const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Socket(_) => None,
+        }
+    }
+
     async fn reach(&self) -> io::Result<Box<dyn Stream>> {
         match self {
             Self::Socket(path) => Ok(Box::new(UnixStream::connect(path).await?)),

@@ -232,8 +232,13 @@ impl Connection {
     fn fresh_answer(&self, name: &str, crowd: &Crowd, parameters: &[Vec<u8>]) -> Option<Answer> {
         match name {
             "hello" => Some(Answer::one(
-                &[("pid", wire::INT4), ("recovery", wire::BOOL), ("bounded", wire::BOOL)],
-                &[Cell::Int4(self.pid()), Cell::Bool(false), Cell::Bool(true)],
+                &[
+                    ("pid", wire::INT4),
+                    ("recovery", wire::BOOL),
+                    ("bounded", wire::BOOL),
+                    ("started_at", wire::TIMESTAMPTZ),
+                ],
+                &[Cell::Int4(self.pid()), Cell::Bool(false), Cell::Bool(true), crowd::started_at()],
             )),
             "clock" => Some(crowd.clock()),
             "relations" => Some(crowd.relation_names(&wire::oids(parameters.first()?)?)),

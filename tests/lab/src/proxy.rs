@@ -1,4 +1,5 @@
-//! A network that can be made bad: passes connections on to a server, late, not at all, or not any longer.
+//! A network that can be made bad: passes connections on to a server, late, not at all, or not any longer; or to one of
+//! several servers in turn.
 
 #![allow(clippy::disallowed_methods, reason = "latency needs the clock")]
 
@@ -25,7 +26,7 @@ pub enum Network {
     BlackHole,
 }
 
-/// The network between a client and one server, as a port on 127.0.0.1.
+/// The network between a client and its server, as a port on 127.0.0.1.
 #[derive(Debug)]
 pub struct Proxy {
     /// Where to connect.
@@ -42,6 +43,11 @@ type Connections = Arc<Mutex<Vec<watch::Sender<Network>>>>;
 impl Proxy {
     /// Starts to pass connections on to a port on 127.0.0.1.
     pub fn start(server_port: u16) -> Result<Self> {
+        Self::balance(vec![server_port])
+    }
+
+    /// Starts to pass each connection on to the next of these ports on 127.0.0.1, as a balancer does.
+    pub fn balance(server_ports: Vec<u16>) -> Result<Self> {
         let engine = Engine::new()?;
         let bound = async { TcpListener::bind("127.0.0.1:0").await.context("could not listen") };
         let listener = engine.run(Duration::from_secs(5), bound)?;
@@ -49,7 +55,7 @@ impl Proxy {
         let (network, state) = watch::channel(Network::Open);
         let (cut, _) = broadcast::channel(1);
         let connections = Connections::default();
-        drop(engine.start(accept(listener, server_port, (state, cut.clone()), Arc::clone(&connections))));
+        drop(engine.start(accept(listener, server_ports, (state, cut.clone()), Arc::clone(&connections))));
         Ok(Self { port, network, cut, connections, _engine: engine })
     }
 
@@ -87,11 +93,11 @@ type Controls = (watch::Receiver<Network>, broadcast::Sender<()>);
 
 async fn accept(
     listener: TcpListener,
-    server_port: u16,
+    server_ports: Vec<u16>,
     (network, cut): Controls,
     connections: Connections,
 ) -> Result<()> {
-    loop {
+    for server_port in server_ports.into_iter().cycle() {
         let (client, _) = listener.accept().await?;
         let own = {
             let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +114,7 @@ async fn accept(
             }
         });
     }
+    Ok(())
 }
 
 /// Passes both ways until one side ends.

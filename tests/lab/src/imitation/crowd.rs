@@ -85,6 +85,12 @@ enum Object {
     Transaction(i32),
 }
 
+/// When the server was started. It must be the same each time: an hour before the day began.
+pub(super) fn started_at() -> Cell<'static> {
+    let now = now();
+    Cell::Time(now - now.rem_euclid(86_400 * SECOND) - 3600 * SECOND)
+}
+
 impl Crowd {
     /// What does not depend on the moment.
     pub(super) fn answers(&self) -> BTreeMap<&'static str, Answer> {
@@ -142,12 +148,8 @@ impl Crowd {
 
     /// The server's time, that it is a primary, and since when it runs.
     pub(super) fn clock(&self) -> Answer {
-        let now = now();
         let columns = [("now", TIMESTAMPTZ), ("recovery", BOOL), ("started", TIMESTAMPTZ)];
-        // The start must be the same each time: an hour before the day began.
-        let day = 86_400 * SECOND;
-        let started = now - now.rem_euclid(day) - 3600 * SECOND;
-        Answer::one(&columns, &[Cell::Time(now), Cell::Bool(false), Cell::Time(started)])
+        Answer::one(&columns, &[Cell::Time(now()), Cell::Bool(false), started_at()])
     }
 
     /// The names of relations that were asked for.
