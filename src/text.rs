@@ -7,7 +7,7 @@ mod literals;
 
 use std::borrow::Cow;
 
-pub use literals::masked;
+pub use literals::{masked, without_password};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Stands where something that must not reach the terminal was.

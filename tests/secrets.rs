@@ -576,6 +576,34 @@ fn literals_are_seen_unless_privacy_is_asked_for() {
     assert_eq!(tty.end().code, Some(0));
 }
 
+/// Somebody gives a role a password in plain text: whoever looks on, in a shared session, need not learn it.
+#[test]
+fn the_password_of_a_statement_is_seen_nowhere() {
+    let _turn = turn();
+    let (admin, role) = (admin(), "ALTER ROLE shop_owner PASSWORD 'plain-4242'");
+    let session = LAB.primary().client_as("postgres", "shop", "careless").unwrap();
+    // Also in pg_stat_statements, where a utility statement stands as it was written.
+    session.execute(&format!("BEGIN; {role}")).unwrap();
+    session.execute(&format!("{role} ; /* and nothing after it */")).unwrap();
+    let mut tty = start(&[LAB.primary().uri("oncall", "shop")], &[]);
+    tty.wait_for_text("● live");
+    tty.keys("1z");
+    tty.wait_for_text("ALTER ROLE shop_owner PASSWORD ?");
+    tty.keys("3");
+    tty.wait_for_text("ALTER ROLE shop_owner PASSWORD ?");
+    let report = Command::new(PROGRAM)
+        .args(["snapshot", "--format", "json", &LAB.primary().uri("oncall", "shop")])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&report.stdout).contains("PASSWORD ?"));
+    assert_nowhere("plain-4242", "while it is set", &[("the report", &report.stdout)]);
+    tty.keys("Q");
+    let ended = tty.end();
+    assert_nowhere("plain-4242", "while it is set", &[("the terminal", &ended.raw)]);
+    session.execute("ROLLBACK").unwrap();
+    admin.execute("SELECT pg_stat_statements_reset()").unwrap();
+}
+
 #[test]
 fn with_ctrl_o_no_literal_is_written_to_the_terminal() {
     let _turn = turn();

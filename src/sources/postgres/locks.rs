@@ -379,7 +379,7 @@ impl<'a> Reader<'a> {
         };
         let rows = self.line.client.query_typed(&extension.texts(), &[(&queryids, Type::INT8_ARRAY)]).await;
         let Ok(rows) = rows else { return };
-        let text = |row| Some((read::statement_key(row).ok()??, read::text(row, 4).ok()??));
+        let text = |row| Some((read::statement_key(row).ok()??, read::statement_text(row, 4).ok()??));
         self.catalog.send_modify(|it| {
             let texts = Arc::make_mut(&mut it.texts);
             if texts.len() > TEXTS_MAX {

@@ -2,6 +2,7 @@
 //!
 //! It must not know when or over which connection a statement ran.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::model::postgres::{
     DatabaseCounters, Lock, LockTag, Prepared, Rights, SafeSnapshotWait, Session, SessionId, Slot, State,
     Statement, StatementKey, Wal, WalReceiver, WalSender,
 };
+use crate::text::without_password;
 
 /// The value of a column that is never NULL.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Error> {
@@ -33,6 +35,14 @@ impl<'a> FromSql<'a> for Lossy {
 
 pub(super) fn text(row: &Row, column: usize) -> Result<Option<Arc<str>>, Error> {
     Ok(row.try_get::<_, Option<Lossy>>(column)?.map(|Lossy(text)| text))
+}
+
+/// The text of a statement; a password in it is left behind here, so that nothing above can show or keep it.
+pub(super) fn statement_text(row: &Row, column: usize) -> Result<Option<Arc<str>>, Error> {
+    Ok(text(row, column)?.map(|sql| match without_password(&sql) {
+        Cow::Borrowed(_) => Arc::clone(&sql),
+        Cow::Owned(masked) => masked.into(),
+    }))
 }
 
 /// The driver has no type for `xid`: it travels as text.
@@ -63,7 +73,7 @@ pub(super) fn session(row: &Row) -> Result<Session, Error> {
         backend_xid: xid(row, 15)?,
         backend_xmin: xid(row, 16)?,
         query_id: get(row, 17)?,
-        query: text(row, 18)?.unwrap_or_default(),
+        query: statement_text(row, 18)?.unwrap_or_default(),
     })
 }
 
