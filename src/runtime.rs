@@ -157,11 +157,17 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that ends the program.
+    /// Waits for a signal that ends the program, before there is a screen.
     async fn end(&mut self) -> u8 {
         loop {
-            if let Asked::End(code) = self.next().await {
-                return code;
+            match self.next().await {
+                Asked::End(code) => return code,
+                Asked::Stop if terminal::has_shell() => {
+                    if let Err(error) = terminal::stop() {
+                        logging::say(&format!("cannot stop: {error}"));
+                    }
+                }
+                Asked::Stop | Asked::Resize | Asked::GoOn => {}
             }
         }
     }
@@ -424,14 +430,12 @@ impl Session {
     }
 
     fn suspend(&mut self) {
-        use nix::unistd::Pid;
         if !terminal::has_shell() {
             self.take(Msg::Notice(Severity::Notice, "there is no shell to return to; q quits".into()));
             return;
         }
         self.screen.leave();
-        let stopped = nix::sys::signal::kill(Pid::from_raw(0), nix::sys::signal::Signal::SIGSTOP);
-        // Execution goes on here after SIGCONT.
+        let stopped = terminal::stop();
         self.has_gone_on = true;
         if self.screen.come_back().is_err() {
             self.ended = Some(129);

@@ -13,7 +13,7 @@ pub use chord::{Chord, Key};
 pub use clipboard::{copy, copy_to_tmux};
 pub use guard::{Guard, WRITE_LIMIT, discard_output, note_cut, restore, write_within_limit};
 pub use input::{Input, Inputs};
-pub use job::has_shell;
+pub use job::{has_shell, stop};
 pub use password::ask as ask_password;
 
 /// Columns and rows of the terminal; 80x24 where it does not know, as on a serial line. Errors when it is gone.

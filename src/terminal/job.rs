@@ -1,7 +1,8 @@
-//! Whether there is a shell that a stopped program can be woken by.
+//! Stopping, and whether there is a shell that a stopped program can be woken by.
 
-use std::fs;
+use std::{fs, io};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
 
 /// Whether a shell with job control waits outside of our process group, in our session. Without one a stop is for
@@ -14,6 +15,11 @@ pub fn has_shell() -> bool {
         ancestor = parent(pid);
     }
     ancestor.is_some_and(|pid| getsid(Some(pid)) == Ok(session))
+}
+
+/// Stops this program and whatever stands in its group; execution goes on here after SIGCONT.
+pub fn stop() -> io::Result<()> {
+    Ok(kill(Pid::from_raw(0), Signal::SIGSTOP)?)
 }
 
 fn parent(pid: Pid) -> Option<Pid> {

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use dbtriage_lab::{Network, Proxy};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -245,6 +246,24 @@ fn suspended_by_its_key_the_shell_has_the_terminal_and_going_on_brings_the_scree
 fn suspended_by_a_signal_the_shell_has_the_terminal_and_going_on_brings_the_screen_back() {
     let _turn = turn();
     stops_and_goes_on(|_, program| kill(Pid::from_raw(program.0), Signal::SIGTSTP).unwrap());
+}
+
+#[test]
+fn before_there_is_a_screen_its_key_gives_the_shell_its_terminal_too() {
+    let _turn = turn();
+    let network = Proxy::start(LAB.primary().port).unwrap();
+    network.set(Network::BlackHole);
+    let uri = format!("postgres://oncall@127.0.0.1:{}/shop", network.port);
+    let mut tty = Tty::start_with("/bin/sh", WIDE, &["-ic", WITH_JOB_CONTROL, "sh", PROGRAM, &uri], &[]);
+    tty.wait_for_text("connecting to");
+    tty.keys("\x1a");
+    tty.wait_for_text("stopped with 1");
+    tty.keys("\n");
+    network.set(Network::Open);
+    tty.wait_for_text("● live");
+    tty.keys("q");
+    tty.wait_for_text("ended with 0");
+    assert_restored(&tty.end());
 }
 
 #[test]
