@@ -229,9 +229,10 @@ impl Soak {
         let over = Scene { lab: &self.lab, proxy: &self.proxy, tty: &self.tty, random }.play(fault);
         let time = live_after(&mut self.tty, &what, over);
         let most = self.most_sessions();
-        let resident = taken(self.tty.pid()).expect("the program runs").resident_kb;
+        let Taken { resident_kb, anonymous_kb, .. } = taken(self.tty.pid()).expect("the program runs");
         println!(
-            "{:>6.1} s  {what:<22} live after {:>5} ms  at most {most} sessions of ours  {resident} kB",
+            "{:>6.1} s  {what:<22} live after {:>5} ms  at most {most} sessions of ours  {resident_kb} kB, \
+             {anonymous_kb} of it anonymous",
             began.as_secs_f64(),
             time.as_millis()
         );

@@ -12,6 +12,8 @@ use dbtriage_lab::terminal::now;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) resident_kb: u64,
+    /// What of it is no file: the heap above all. The rest is mostly code, read in when it first runs.
+    pub(crate) anonymous_kb: u64,
     pub(crate) threads: u64,
     pub(crate) descriptors: usize,
 }
@@ -25,6 +27,7 @@ pub(crate) fn taken(pid: i32) -> Option<Taken> {
     };
     Some(Taken {
         resident_kb: figure("VmRSS:")?,
+        anonymous_kb: figure("RssAnon:")?,
         threads: figure("Threads:")?,
         descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count(),
     })
