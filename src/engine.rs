@@ -162,7 +162,6 @@ impl Observer {
             Some(_) | None => self.history.push_gap(taken_at),
         }
         let situation = findings::Situation {
-            target: &self.target,
             tick: self.tick.as_ref(),
             outage: self.outage.as_ref(),
             thresholds: &self.thresholds,

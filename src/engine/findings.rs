@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{PgTick, Tick};
+use crate::model::Outage;
 use crate::model::postgres::SessionId;
-use crate::model::{Outage, Target};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -111,8 +111,6 @@ pub struct Found {
 /// What a check may look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
-    /// The target.
-    pub target: &'a Target,
     /// The last good sample's meaning; it may be old when there is an outage.
     pub tick: Option<&'a Tick>,
     /// Why there are no data now.

@@ -216,9 +216,12 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
             (Class::Wide | Class::Standard, Severity::Warning) => " WARN",
             (Class::Wide | Class::Standard, Severity::Notice) => " NOTE",
         };
-        let several =
-            app.observers.len() > 1 && finding.check != "unreachable" && app.postgres != Some(target.id);
-        let whose = if several { format!("{}: ", target.name) } else { String::new() };
+        let is_of_another = app.observers.len() > 1 && app.postgres != Some(target.id);
+        let whose = if is_of_another {
+            format!("{}: ", shortened(&target.name, layout.class))
+        } else {
+            String::new()
+        };
         let room = Rect { width: line.width.saturating_sub(hint_width + 1), ..line };
         canvas.spans(
             room,

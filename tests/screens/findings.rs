@@ -114,7 +114,7 @@ fn an_outage_is_critical_keeps_its_beginning_and_judges_nothing_old() {
         observed(vec![Body::Postgres(Box::new(postgres(0, true))), outage(1), outage(1), outage(1)]);
     assert_eq!(
         told(observer.findings()),
-        [("unreachable", Severity::Critical, "shop-db:5432/reports unreachable for 2s: connection lost")]
+        [("unreachable", Severity::Critical, "unreachable for 2s: connection lost")]
     );
     assert_eq!(observer.findings()[0].since, at(1));
     assert!(observer.not_yet().contains_key("blocking"), "an old pile-up was judged as if it were now");

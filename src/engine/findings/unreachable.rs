@@ -8,13 +8,7 @@ pub(super) const CHECK: Check = Check { id: "unreachable", doc: "a server that g
 fn rule(situation: &Situation<'_>) -> Verdict {
     let Some(outage) = situation.outage else { return Verdict::Quiet };
     let seconds = format::seconds_between(outage.since, situation.now).max(0.0);
-    let summary = format!(
-        "{} {} for {}: {}",
-        situation.target.name,
-        outage.kind,
-        format::age(seconds),
-        outage.reason.text
-    );
+    let summary = format!("{} for {}: {}", outage.kind, format::age(seconds), outage.reason.text);
     let help = outage.reason.hint.as_deref().unwrap_or("trying again by itself").to_owned();
     Verdict::Found(vec![Found {
         severity: Severity::Critical,
