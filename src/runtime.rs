@@ -74,12 +74,12 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// A runtime of two threads: one reads servers while the other draws.
+/// A runtime of one thread. Reading is waiting, and writing to the terminal has a thread of its own; on several threads
+/// what one allocates and another frees made the heap grow by a tenth within twenty minutes.
 fn start_tokio() -> Result<tokio::runtime::Runtime, Failure> {
     // Redis and PostgreSQL share the provider; a second installation is refused, which is fine.
     drop(rustls::crypto::ring::default_provider().install_default());
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::usage(format!("cannot start: {error}")))
