@@ -159,7 +159,7 @@ impl Observer {
         }
         match &self.tick {
             Some(tick) if self.outage.is_none() => self.history.push(tick),
-            Some(_) | None => self.history.push_gap(taken_at),
+            Some(_) | None => self.history.push_gap(),
         }
         let situation = findings::Situation {
             tick: self.tick.as_ref(),

@@ -373,10 +373,9 @@ impl Session {
     fn frame(&mut self) -> ratatui::buffer::Buffer {
         #[cfg(debug_assertions)]
         assert!(!self.panics, "asked for by DBTRIAGE_TEST_PANIC");
-        let area = self.screen.area();
-        let layout = crate::ui::layout(area, &self.app);
+        let layout = crate::ui::layout(self.screen.area(), &self.app);
         self.app.resized(layout.viewport());
-        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        let mut buffer = self.screen.blank();
         crate::ui::draw(&mut buffer, &self.app, &layout, &self.theme, self.glyphs);
         buffer
     }

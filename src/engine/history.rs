@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
 use strum::EnumCount as _;
 
 use super::Tick;
@@ -44,21 +43,25 @@ pub enum Metric {
 /// Values over time, oldest first; `None` is a gap: not known at that moment.
 pub type Series = Vec<Option<f64>>;
 
-type Slot = [Option<f64>; Metric::COUNT];
+/// Not a number where nothing is known; a trend needs no more than seven digits.
+type Slot = [f32; Metric::COUNT];
+
+const UNKNOWN: Slot = [f32::NAN; Metric::COUNT];
 
 /// The ring of slots.
 #[derive(Debug, Default)]
 pub struct History {
-    slots: VecDeque<(Timestamp, Slot)>,
+    slots: VecDeque<Slot>,
 }
 
 impl History {
     /// Adds what a tick knows.
     pub fn push(&mut self, tick: &Tick) {
-        let mut slot = [None; Metric::COUNT];
+        let mut slot = UNKNOWN;
+        #[expect(clippy::cast_possible_truncation, reason = "digits are lost, which no trend shows")]
         let mut set = |metric: Metric, value: Option<f64>| {
-            if let Some(place) = slot.get_mut(metric as usize) {
-                *place = value;
+            if let (Some(place), Some(value)) = (slot.get_mut(metric as usize), value) {
+                *place = value as f32;
             }
         };
         if let Some(tick) = tick.postgres() {
@@ -78,29 +81,27 @@ impl History {
             set(Metric::RedisEvictions, tick.rates.evictions_per_second);
             set(Metric::RedisCommands, tick.rates.commands_per_second);
         }
-        self.push_slot(tick.taken_at, slot);
+        self.push_slot(slot);
     }
 
     /// Adds a moment at which nothing was known.
-    pub fn push_gap(&mut self, at: Timestamp) {
-        self.push_slot(at, [None; Metric::COUNT]);
+    pub fn push_gap(&mut self) {
+        self.push_slot(UNKNOWN);
     }
 
-    fn push_slot(&mut self, at: Timestamp, slot: Slot) {
+    fn push_slot(&mut self, slot: Slot) {
         if self.slots.len() >= SLOTS_MAX {
             self.slots.pop_front();
         }
-        self.slots.push_back((at, slot));
+        self.slots.push_back(slot);
     }
 
     /// The last `length` values of a metric, oldest first; shorter while there are fewer.
     pub fn series(&self, metric: Metric, length: usize) -> Series {
         let skipped = self.slots.len().saturating_sub(length);
-        self.slots
-            .iter()
-            .skip(skipped)
-            .map(|(_, slot)| slot.get(metric as usize).copied().flatten())
-            .collect()
+        let value =
+            |slot: &Slot| slot.get(metric as usize).map(|it| f64::from(*it)).filter(|it| !it.is_nan());
+        self.slots.iter().skip(skipped).map(value).collect()
     }
 }
 

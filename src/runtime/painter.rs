@@ -15,6 +15,7 @@ use crossterm::queue;
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
 use tokio::sync::watch;
 
 use crate::terminal;
@@ -40,6 +41,9 @@ pub(super) enum Progress {
 struct Wanted {
     /// The newest frame and its number.
     frame: Option<(u64, Buffer)>,
+    /// A frame that is not needed any more: the next is drawn into it. Half a megabyte each is too much to be taken from
+    /// the allocator and given back all the time.
+    spare: Option<Buffer>,
     /// Whether the terminal holds something else than the frame before.
     unknown: bool,
     /// What goes out beside frames: a copy to the clipboard.
@@ -87,10 +91,25 @@ impl Painter {
         Ok(Self { desk, last: 0, told: 0, progress })
     }
 
+    /// An empty frame to draw into.
+    pub(super) fn blank(&self, area: Rect) -> Buffer {
+        let spare = lock(&self.desk).spare.take();
+        match spare {
+            Some(mut spare) if spare.area == area => {
+                spare.reset();
+                spare
+            }
+            Some(_) | None => Buffer::empty(area),
+        }
+    }
+
     /// Hands over a frame; one that has not been begun yet is dropped for it.
     pub(super) fn show(&mut self, frame: Buffer) {
         self.last += 1;
-        lock(&self.desk).frame = Some((self.last, frame));
+        let mut wanted = lock(&self.desk);
+        if let Some((_, dropped)) = wanted.frame.replace((self.last, frame)) {
+            wanted.spare = Some(dropped);
+        }
         self.desk.1.notify_all();
     }
 
@@ -140,6 +159,7 @@ impl Painter {
 /// Writes what is wanted until nothing more is.
 fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io::Result<()> {
     let mut shown = Buffer::default();
+    let mut bytes = Vec::new();
     loop {
         let (frame, aside, unknown) = {
             let mut wanted = lock(desk);
@@ -154,7 +174,7 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
         };
         // What was said to be copied is copied, also at the end.
         out.write_all(&aside)?;
-        let mut bytes = Vec::new();
+        bytes.clear();
         if let Some((_, frame)) = &frame {
             encode(&mut bytes, &shown, frame, unknown)?;
         }
@@ -171,7 +191,7 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
             return Ok(());
         }
         if let Some((number, frame)) = frame {
-            shown = frame;
+            lock(desk).spare = Some(std::mem::replace(&mut shown, frame));
             progress.send_replace(Progress::Shown(number));
         }
     }
@@ -180,8 +200,8 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
 /// What turns one frame into the next; nothing at all when they do not differ.
 fn encode(bytes: &mut Vec<u8>, shown: &Buffer, frame: &Buffer, unknown: bool) -> io::Result<()> {
     let is_new = unknown || shown.area != frame.area;
-    let empty = Buffer::empty(frame.area);
-    let changes = if is_new { empty.diff(frame) } else { shown.diff(frame) };
+    let empty = is_new.then(|| Buffer::empty(frame.area));
+    let changes = empty.as_ref().unwrap_or(shown).diff(frame);
     if changes.is_empty() && !is_new {
         return Ok(());
     }

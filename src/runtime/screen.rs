@@ -46,6 +46,11 @@ impl Screen {
         self.painter.forget();
     }
 
+    /// An empty frame of the terminal's size.
+    pub(super) fn blank(&self) -> Buffer {
+        self.painter.blank(self.area)
+    }
+
     /// Hands a frame over: what differs from the frame before is written, nothing at all when nothing does.
     pub(super) fn show(&mut self, frame: Buffer) {
         self.painter.show(frame);
