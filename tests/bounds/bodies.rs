@@ -54,13 +54,11 @@ fn resolved(given: &Parameters, environment: &Environment) {
 
 /// A URL of Redis, never told with its password.
 pub(crate) fn redis_url(input: &str) {
-    let has_password = redis::url_has_password(input);
+    // One that is refused for an @ in its password may well be said to hold one.
+    let _: bool = redis::url_has_password(input);
     match redis::settings(input, None) {
         Ok(settings) => assert!(!settings.name.contains(SECRET), "{}", settings.name),
-        Err(reason) => {
-            assert_told(&reason.to_string());
-            assert!(!has_password, "what cannot be read has no password");
-        }
+        Err(reason) => assert_told(&reason.to_string()),
     }
 }
 

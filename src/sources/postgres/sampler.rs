@@ -22,7 +22,7 @@ use super::link::Connection;
 use super::locks::{Catalog, Want};
 use super::servers::{Search, Servers, Sought};
 use super::{OwnPids, Pace, Place};
-use crate::model::postgres::{LockTable, Oid, Sample as PgSample, Server, Session, Statements};
+use crate::model::postgres::{LockTable, Oid, Sample as PgSample, Server, Session, State, Statements};
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 use crate::sources::backoff::{Backoff, Retry};
 
@@ -440,11 +440,11 @@ impl Sampler {
     }
 }
 
-/// The sessions whose statement bears our mark.
+/// The sessions that run a statement with our mark; one that has run it may serve somebody else by now.
 fn ours_by_text(sessions: &Reading<Vec<Session>>) -> Vec<i32> {
     let sessions = sessions.value().into_iter().flatten();
     sessions
-        .filter(|session| session.query.starts_with("/* dbtriage:"))
+        .filter(|session| session.state == Some(State::Active) && session.query.starts_with("/* dbtriage:"))
         .map(|session| session.id.pid)
         .collect()
 }
