@@ -176,7 +176,12 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
         out.write_all(&aside)?;
         bytes.clear();
         if let Some((_, frame)) = &frame {
-            encode(&mut bytes, &shown, frame, unknown)?;
+            let is_new = unknown || shown.area != frame.area;
+            if is_new {
+                shown.resize(frame.area);
+                shown.reset();
+            }
+            encode(&mut bytes, &shown, frame, is_new)?;
         }
         for (number, chunk) in bytes.chunks(WRITE_BYTES).enumerate() {
             if lock(desk).is_closed {
@@ -197,11 +202,9 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
     }
 }
 
-/// What turns one frame into the next; nothing at all when they do not differ.
-fn encode(bytes: &mut Vec<u8>, shown: &Buffer, frame: &Buffer, unknown: bool) -> io::Result<()> {
-    let is_new = unknown || shown.area != frame.area;
-    let empty = is_new.then(|| Buffer::empty(frame.area));
-    let changes = empty.as_ref().unwrap_or(shown).diff(frame);
+/// What turns one frame into the next; nothing at all when they do not differ, unless all is to be written anew.
+fn encode(bytes: &mut Vec<u8>, shown: &Buffer, frame: &Buffer, is_new: bool) -> io::Result<()> {
+    let changes = shown.diff(frame);
     if changes.is_empty() && !is_new {
         return Ok(());
     }
