@@ -1,7 +1,10 @@
 //! The server takes our connections away, or has none left.
 
+use std::time::Duration;
+
 use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, now, rows, until};
+use vt100::Screen;
 
 use super::{
     Census, Pair, SOON, Watched, admin, end_holder, is_live, is_there, lab, lab_of, own_pids, select_root,
@@ -58,11 +61,10 @@ fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
     });
     watched.tty.wait_for_text("every slot is taken; a superuser, or from 16 on a role with");
     let offered = watched.tty.contents();
-    watched.tty.wait_for("some seconds without a slot", PATIENCE, |screen| {
-        rows(screen)[0].contains("○ error for 6s")
-    });
+    watched.tty.wait_for("a pause of some seconds", PATIENCE, |screen| 3 <= pause_seconds(screen));
+    let promised = now() + Duration::from_secs(watched.tty.look(pause_seconds) + 1);
     free(&mut crowd, 1, &second);
-    watched.assert_live_soon_after("a slot became free", now());
+    watched.assert_live_soon_after("a slot became free and the pause was over", promised.max(now()));
     watched.tty.wait_for("one connection of three", PATIENCE, |screen| {
         rows(screen)[0].contains("1 of 3 connections")
     });
@@ -72,6 +74,13 @@ fn a_screen_without_a_slot_opens_and_gets_in_when_one_is_free() {
     });
     watched.quit();
     assert!(!offered.contains("copies the statement"), "the cure is no statement:\n{offered}");
+}
+
+/// For how many seconds the first line says that nothing is tried, rounded down; 0 when it says nothing of it.
+fn pause_seconds(screen: &Screen) -> u64 {
+    let first = &rows(screen)[0];
+    let pause = first.split("trying again in ").nth(1).and_then(|it| it.split('s').next());
+    pause.and_then(|seconds| seconds.parse().ok()).unwrap_or_default()
 }
 
 /// Gives some slots back and waits until the server has them.
