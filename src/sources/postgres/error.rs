@@ -304,8 +304,10 @@ impl Answer<'_> {
         let shown = |path: Option<&PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
         let rule = RULES.iter().find(|(holds, ..)| holds(self));
         let (cure, hint) = rule.map_or((Cure::None, ""), |(_, cure, hint)| (*cure, *hint));
-        // A server that starts or ends refuses before it starts a process for us.
-        let retry = if self.is("57P0") { Retry::Soon } else { Retry::Later };
+        // A server that starts or ends refuses before it starts a process for us, and a pooler without a server does not
+        // trouble that.
+        let costs_nothing = self.is("57P0") || self.is_pooler() && says_server_is_away(self.error);
+        let retry = if costs_nothing { Retry::Soon } else { Retry::Later };
         let hint = hint
             .replace("{certificate}", &shown(client_certificate.as_ref().map(|(certificate, _)| certificate)))
             .replace("{passfile}", &shown(password_file.as_ref().map(|file| &file.path)))
