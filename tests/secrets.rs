@@ -466,6 +466,12 @@ struct Spoken {
 
 impl Spoken {
     fn start() -> Self {
+        // The waiter of an earlier test does not see that its client has gone while it waits, and may be woken too late.
+        let second = admin();
+        let earlier = "FROM pg_stat_activity WHERE application_name LIKE 'spoken-%'";
+        second.execute(&format!("SELECT pg_terminate_backend(pid) {earlier}")).unwrap();
+        let count = format!("SELECT count(*) {earlier}");
+        until("the sessions of an earlier test to go", PATIENCE, || second.cell(&count).unwrap() == "0");
         let login = |name| LAB.primary().client_as("shop_owner", "shop", name).unwrap();
         let (root, waiter) = (login("spoken-root"), login("spoken-waiter"));
         // A utility statement stands in pg_stat_statements as it was written.
@@ -475,7 +481,6 @@ impl Spoken {
         root.execute("BEGIN").unwrap();
         root.execute(update).unwrap();
         let waiting = waiter.spawn(update);
-        let second = admin();
         let waits = format!(
             "SELECT count(*) FROM pg_stat_get_activity({}) WHERE wait_event_type = 'Lock'",
             waiter.pid()
