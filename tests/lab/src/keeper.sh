@@ -5,6 +5,9 @@
 trap '' HUP INT TERM
 cd /
 
+# The processes that wait for the servers.
+servers=
+
 # Runs a server; its end leaves a line in the file which the owner looks at while it waits.
 serve() {
     name=$1
@@ -13,6 +16,7 @@ serve() {
         "$@" </dev/null >>"$LAB/$name.log" 2>&1
         echo "$name" >>"$LAB/ended"
     ) &
+    servers="$servers $!"
 }
 
 start() {
@@ -20,6 +24,8 @@ start() {
     # No configuration is read before the copy, so both clusters begin at the same checkpoint.
     "$PG_BIN/initdb" -D "$LAB/primary" -U postgres -A trust -N --locale=C -E UTF8 \
         </dev/null >>"$LAB/primary.log" 2>&1 || return 1
+    # Nothing is started for an owner that has ended meanwhile.
+    [ -d "/proc/$PPID" ] || return 1
     if [ -n "$STANDBY" ]; then
         cp -a "$LAB/primary" "$LAB/standby" || return 1
         cat "$LAB/standby.conf" >>"$LAB/standby/postgresql.conf" || return 1
@@ -41,7 +47,7 @@ stop_postgres() {
 kill_rest() {
     for process in /proc/[0-9]*; do
         case "$(readlink "$process/cwd")" in
-        "$LAB"/*) kill -KILL "${process#/proc/}" ;;
+        "$LAB" | "$LAB "* | "$LAB"/*) kill -KILL "${process#/proc/}" ;;
         esac
     done
 }
@@ -57,6 +63,12 @@ primary=$!
 stop_postgres "$LAB/standby" &
 wait "$primary" "$!"
 kill_rest
+# A server that was just being started shows up there only later. We are deaf to TERM.
+while sleep 0.05 && [ -d "$LAB" ]; do kill_rest; done &
+killer=$!
+# Each is a word of its own.
+[ -z "$servers" ] || wait $servers
+kill -KILL "$killer"
 # A server that was just being started may still write: then the removal fails, and we try again.
 tries=0
 until rm -rf "$LAB" || [ "$tries" -eq 50 ]; do
