@@ -36,6 +36,7 @@ PGSERVICE, ...), with .pgpass and pg_service.conf as in psql.
   dbtriage -h shop-db -U oncall -d reports   like psql
   dbtriage postgres://oncall@shop-db/reports --redis redis://cache
   dbtriage snapshot --format json shop       one report of the profile \"shop\"
+  dbtriage check shop                        what is wrong there, as an exit code
 
 Exit codes: 0 quit, 2 usage, 3 could not connect, 130 interrupted.";
 
@@ -45,6 +46,9 @@ pub enum Command {
     /// Take a few samples, print one report, exit
     #[command(disable_help_flag = true, args_override_self = true)]
     Snapshot(SnapshotArgs),
+    /// Watch for some seconds, print what is wrong, exit 0, 1 (warning), 2 (critical) or 3 (no data)
+    #[command(disable_help_flag = true, args_override_self = true)]
+    Check(CheckArgs),
     /// Show, check or locate the configuration
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -99,6 +103,23 @@ pub struct SnapshotArgs {
     /// Samples to take; rates span the first to the last
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub ticks: u32,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Where to connect.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// json for programs, text for people and monitors
+    #[arg(long, value_enum, default_value_t = SnapshotFormat::Text)]
+    pub format: SnapshotFormat,
+    /// How long to watch, 1s to 1h; checks that look further back use what they have
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
+    pub watch: String,
+    /// Exit 3 also where a check could not tell
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// Options of `config`: one of them, else `--show`.

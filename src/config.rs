@@ -159,16 +159,27 @@ fn interval(connection: &ConnectionArgs, file: &File) -> Result<Duration, Config
     };
     let wrong =
         || ConfigError(format!("interval \"{text}\" is not a time from 0.5s to 60s: write 500ms, 1s or 5s"));
+    duration(text)
+        .filter(|it| (Duration::from_millis(500)..=Duration::from_secs(60)).contains(it))
+        .ok_or_else(wrong)
+}
+
+/// How long `check` watches.
+pub fn watch(text: &str) -> Result<Duration, ConfigError> {
+    let wrong = || ConfigError(format!("--for \"{text}\" is not a time from 1s to 1h: write 10s or 5m"));
+    duration(text)
+        .filter(|it| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(it))
+        .ok_or_else(wrong)
+}
+
+/// A time as people write it.
+fn duration(text: &str) -> Option<Duration> {
     let seconds = match text.trim().trim_end_matches('s').parse::<f64>() {
         // "0.5s" and "2": jiff's friendly format wants a unit, people leave it out.
-        Ok(seconds) if !text.ends_with("ms") => {
-            SignedDuration::try_from_secs_f64(seconds).map_err(|_| wrong())?
-        }
-        Ok(_) | Err(_) => text.parse::<SignedDuration>().map_err(|_| wrong())?,
+        Ok(seconds) if !text.ends_with("ms") => SignedDuration::try_from_secs_f64(seconds).ok()?,
+        Ok(_) | Err(_) => text.parse::<SignedDuration>().ok()?,
     };
-    let interval = Duration::try_from(seconds).map_err(|_| wrong())?;
-    let allowed = Duration::from_millis(500)..=Duration::from_secs(60);
-    if allowed.contains(&interval) { Ok(interval) } else { Err(wrong()) }
+    Duration::try_from(seconds).ok()
 }
 
 fn limits(file: &File) -> Result<Limits, ConfigError> {

@@ -3,6 +3,7 @@
 //! Time is an argument. It must not know tokio, files, SQL or the terminal: the same samples give the same ticks,
 //! live or replayed.
 
+pub mod changes;
 pub mod filter;
 pub mod findings;
 pub mod history;
@@ -115,6 +116,7 @@ pub struct Observer {
     tick: Option<Tick>,
     outage: Option<Outage>,
     history: History,
+    changes: changes::Changes,
     findings: Findings,
 }
 
@@ -139,6 +141,7 @@ impl Observer {
             tick: None,
             outage: None,
             history: History::default(),
+            changes: changes::Changes::default(),
             findings: Findings::default(),
         }
     }
@@ -157,13 +160,20 @@ impl Observer {
             }
             Body::Outage(outage) => self.outage = Some(outage),
         }
+        if let Some(tick) = self.tick.as_ref().filter(|_| self.outage.is_none()).and_then(Tick::postgres) {
+            self.changes.observe(&tick.sample, &tick.replication, taken_at);
+        }
         match &self.tick {
             Some(tick) if self.outage.is_none() => self.history.push(tick),
-            Some(_) | None => self.history.push_gap(),
+            Some(_) | None => self.history.push_gap(taken_at),
         }
         let situation = findings::Situation {
+            kind: self.target.kind,
+            is_report: self.baseline == Baseline::First,
             tick: self.tick.as_ref(),
             outage: self.outage.as_ref(),
+            changes: &self.changes,
+            history: &self.history,
             thresholds: &self.thresholds,
             now: taken_at,
         };

@@ -77,6 +77,11 @@ fn run(cli: &Cli, environment: &Environment) -> Result<ExitCode, Failure> {
         Some(Command::Snapshot(args)) => {
             runtime::snapshot(config::report(&args.connection, environment)?, args.format, args.ticks)
         }
+        Some(Command::Check(args)) => {
+            let config = config::report(&args.connection, environment)?;
+            let watch = config::watch(&args.watch)?;
+            runtime::check(config, args.format, watch, args.strict)
+        }
         Some(Command::Config(args)) => show_config(args, environment),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-pub use snapshot::snapshot;
+pub use snapshot::{check, snapshot};
 
 use self::logging::Journal;
 use self::opening::{Handles, Opened};

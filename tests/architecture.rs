@@ -190,6 +190,14 @@ fn the_readmes_configuration_is_the_programs() {
     );
 }
 
+#[test]
+fn the_readme_lists_the_checks_that_are() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let rows = dbtriage::engine::findings::CHECKS.iter();
+    let table: String = rows.map(|check| format!("| `{}` | {} |\n", check.id, check.doc)).collect();
+    assert!(readme.contains(&table), "README.md: the table of checks is to be\n{table}");
+}
+
 /// Each row of "What happens when..." is shown by tests: `target::module::name` in a file of that target.
 #[test]
 fn what_happens_when_is_shown_by_tests_that_are() {

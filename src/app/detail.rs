@@ -6,9 +6,12 @@ use super::table::{Role, Span};
 use super::{App, Event, Pane, locks, statements};
 use crate::engine::PgTick;
 use crate::engine::statements::StatementRow;
-use crate::format::{age_at, count, duration_ms, rfc3339, share};
+use crate::format::{age_at, bytes, count, duration_ms, rfc3339, share};
 use crate::model::action::{Counts, Record};
 use crate::model::postgres::{SessionId, State};
+
+/// From here on a session tells which statement it runs.
+const QUERY_ID_SINCE: u32 = 140_000;
 
 /// What is shown, and how far it is scrolled.
 #[derive(Debug, Clone)]
@@ -182,6 +185,14 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
         ("rows per call", known(row.rows_per_call, count)),
         ("buffer hits", known(row.hit_ratio, share)),
         ("temp blocks/s", known(row.temp_blocks_per_second, count)),
+        ("WAL/s", known(row.wal_bytes_per_second, bytes)),
+        (
+            "planning",
+            row.plan_share.map_or_else(|| Span::text("not counted".to_owned()), |it| Span::text(share(it))),
+        ),
+        ("longest", Span::text(format!("{} since reset", duration_ms(row.max_ms_since_reset)))),
+        ("deviation", Span::text(format!("{} since reset", duration_ms(row.stddev_ms_since_reset)))),
+        ("running now", Span::text(running(row, tick))),
     ];
     Sheet {
         title: "Statement".into(),
@@ -189,6 +200,21 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
         heading: "text",
         text: row.query.as_deref().unwrap_or("(not read yet)").to_owned(),
     }
+}
+
+/// The sessions that run a statement now.
+fn running(row: &StatementRow, tick: &PgTick) -> String {
+    if tick.sample.server.version_num < QUERY_ID_SINCE {
+        return "not known before PostgreSQL 14".into();
+    }
+    let sessions = tick.sample.sessions.value().into_iter().flatten();
+    let active =
+        sessions.filter(|it| it.state == Some(State::Active) && it.query_id == Some(row.key.queryid));
+    let pids: Vec<String> = active.map(|session| session.id.pid.to_string()).collect();
+    if pids.is_empty() {
+        return "no session".into();
+    }
+    format!("{}: {}", crate::format::counted(pids.len(), "session"), pids.join(", "))
 }
 
 fn event_sheet(event: &Event) -> Sheet {

@@ -54,6 +54,16 @@ impl App {
                 self.focus = Pane::Activity;
                 self.activity.group(Some(GroupBy::Application));
             }
+            Subject::Statement(key) => {
+                self.focus = Pane::Statements;
+                self.statements.filter_text.clear();
+                self.refresh();
+                if !self.statements.list.select(RowKey::Statement(key)) {
+                    self.say(Severity::Notice, "it is not among the counters any more");
+                }
+            }
+            Subject::Replication => self.focus = Pane::Replication,
+            Subject::Cache => self.focus = Pane::Cache,
             Subject::Session(id) => {
                 self.focus = Pane::Activity;
                 self.activity.show_all();

@@ -26,6 +26,7 @@ impl App {
             fields.extend(identity(tick));
             fields.extend(capabilities(tick));
             fields.push(("ours", connections(tick)));
+            fields.extend(settings(tick));
             for (part, reason) in unavailable(tick) {
                 fields.push(("not read", Span::new(Role::Warning, format!("{part}: {reason}"))));
             }
@@ -115,6 +116,17 @@ fn capabilities(tick: &PgTick) -> Vec<(&'static str, Span)> {
         all.push(("statements", Span::text(format!("pg_stat_statements {version}"))));
     }
     all
+}
+
+/// The settings that matter in an incident, and which of them are not in force yet.
+fn settings(tick: &PgTick) -> Vec<(&'static str, Span)> {
+    let Some(upkeep) = tick.sample.upkeep.as_deref() else { return Vec::new() };
+    let shown = upkeep.settings.value().into_iter().flatten();
+    let lines = shown.map(|it| Span::text(format!("{} = {}", it.name, it.value)));
+    let waiting = upkeep.pending_restart.value().into_iter().flatten();
+    let waiting = waiting.map(|name| Span::new(Role::Warning, format!("{name} waits for a restart")));
+    let first = std::iter::once("settings").chain(std::iter::repeat(""));
+    first.zip(lines.chain(waiting)).collect()
 }
 
 fn connections(tick: &PgTick) -> Span {

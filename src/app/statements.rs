@@ -75,6 +75,10 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
     column("rows", "rows/call", 9, 4, |row| Value::some(row.rows_per_call, Value::Count).into()),
     column("hit", "hit", 6, 4, |row| Value::some(row.hit_ratio, Value::Share).into()),
     column("temp", "temp blk/s", 10, 6, |row| Value::known(row.temp_blocks_per_second, Value::Count).into()),
+    column("wal", "wal/s", 8, 7, |row| Value::known(row.wal_bytes_per_second, Value::Bytes).into()),
+    column("plan", "plan", 6, 9, |row| Value::some(row.plan_share, Value::Share).into()),
+    column("max", "max", 8, 8, |row| Value::DurationMs(row.max_ms_since_reset).into()),
+    column("stddev", "stddev", 8, 10, |row| Value::DurationMs(row.stddev_ms_since_reset).into()),
     Column {
         name: "query",
         title: "query",

@@ -90,6 +90,8 @@ pub enum Value {
     DurationMs(f64),
     /// A count or a rate.
     Count(f64),
+    /// Bytes, or bytes a second.
+    Bytes(f64),
     /// A share of one.
     Share(f64),
     /// A factor: `195x`.
@@ -118,6 +120,7 @@ impl Value {
             Self::Age(seconds) => format::age(*seconds).into(),
             Self::DurationMs(ms) => format::duration_ms(*ms).into(),
             Self::Count(count) => format::count(*count).into(),
+            Self::Bytes(bytes) => format::bytes(*bytes).into(),
             Self::Share(ratio) => format::share(*ratio).into(),
             Self::Factor(factor) if *factor < 10.0 => format!("{factor:.1}x").into(),
             Self::Factor(factor) => format!("{factor:.0}x").into(),
@@ -130,9 +133,12 @@ impl Value {
             Self::None | Self::Unknown | Self::Text(_) | Self::Sql(_) => None,
             #[expect(clippy::cast_precision_loss, reason = "only for ordering")]
             Self::Integer(number) => Some(*number as f64),
-            Self::Age(n) | Self::DurationMs(n) | Self::Count(n) | Self::Share(n) | Self::Factor(n) => {
-                Some(*n)
-            }
+            Self::Age(n)
+            | Self::DurationMs(n)
+            | Self::Count(n)
+            | Self::Bytes(n)
+            | Self::Share(n)
+            | Self::Factor(n) => Some(*n),
         }
     }
 

@@ -144,11 +144,38 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # redis = ["redis://cache:6379"]
 # redis_password = "..."
 
+# Limits of the checks: of notice, warning and critical, one that is left out is not checked.
 # [thresholds]
 # connections_percent = { warning = 80.0, critical = 95.0 }       # of the slots open to ordinary roles
+# connection_hog_percent = { warning = 50.0 }                     # of these, held by one application or client
+# idle_sessions_seconds = { notice = 300.0 }                      # told while connections are short
 # blocking_sessions = 3.0                                         # sessions behind one root
 # blocking_seconds = { warning = 30.0, critical = 60.0 }          # longest wait for a lock
+# deadlocks_per_minute = { warning = 5.0 }
+# sync_rep_seconds = { critical = 5.0 }                           # commits that wait for a synchronous standby
 # idle_in_transaction_seconds = { warning = 300.0, critical = 900.0 }
+# long_transaction_seconds = { warning = 120.0, critical = 900.0 }
+# statement_regression_factor = { warning = 3.0 }                 # mean now against its mean before
+# slow_active_seconds = { notice = 5.0, warning = 60.0, critical = 300.0 }
+# slow_active_sessions = 3.0                                      # critical only if so many run the statement
+# slow_statement_ms = { warning = 1000.0, critical = 5000.0 }     # mean of one statement
+# query_latency_ms = { warning = 100.0 }                          # mean of all executions
+# rollback_percent = { warning = 10.0 }                           # over a minute
+# replication_lag_seconds = { notice = 2.0, warning = 5.0, critical = 30.0 }
+# replication_lag_bytes = { warning = 1e8, critical = 1e9 }
+# slot_retention_bytes = { warning = 1e9, critical = 5e9 }
+# buffer_hit_percent = { warning = 95.0 }                         # below it, over five minutes
+# temp_bytes_per_second = { warning = 1e7 }                       # over a minute
+# redis_memory_percent = { warning = 90.0, critical = 100.0 }     # where nothing is evicted
+# redis_hit_percent = { warning = 70.0, critical = 30.0 }         # below it, over a minute
+# redis_evictions_per_second = { notice = 10.0 }                  # over a minute
+# redis_clients_percent = { warning = 80.0, critical = 95.0 }
+# restart_told_seconds = { warning = 300.0 }                      # how long it is told
+# role_change_told_seconds = { warning = 300.0 }
+# standby_gone_seconds = { warning = 5.0, critical = 60.0 }
+# archiver_failed_seconds = { warning = 300.0 }                   # how long a failure is told
+# checkpoints_requested = { warning = 3.0 }                       # before their time, while it was watched
+# wraparound_percent = { warning = 50.0, critical = 75.0 }        # of the transaction counter
 # silenced = []                                                   # checks that stay silent, by name
 
 # Keys by command name (`dbtriage keys` lists them); they replace the command's own.

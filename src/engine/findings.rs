@@ -3,20 +3,52 @@
 //! A check is one small rule in a file of its own: it answers quiet, not yet, or found. Adding one touches its
 //! file and the list below.
 
+mod archiver;
 mod blocking;
+mod buffer_hit_rate;
+mod checkpoints;
+mod connection_hog;
 mod connections;
+mod deadlocks;
 mod idle_in_transaction;
+mod idle_sessions;
+mod long_transaction;
+mod pending_restart;
 mod pooler;
+mod query_latency;
+mod redis_clients;
+mod redis_evictions;
+mod redis_hit_rate;
+mod redis_memory;
+mod redis_replication;
+mod replication_lag;
+mod restart;
+mod role_change;
+mod rollback_ratio;
+mod slot_retention;
+mod slow_active;
+mod slow_statement;
+mod standby_gone;
+mod statement_regression;
+mod sync_rep_stalled;
+mod temp_files;
+mod thresholds;
 mod unreachable;
+mod wraparound;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{PgTick, Tick};
-use crate::model::Outage;
-use crate::model::postgres::SessionId;
+pub use self::thresholds::{Limits, Thresholds};
+use super::changes::Changes;
+use super::history::Mean;
+use super::statements::StatementRow;
+use super::{History, Metric, PgTick, RedisTick, Tick};
+use crate::model::postgres::{Sample, Session, SessionId, StatementKey, Upkeep};
+use crate::model::{Kind, Outage, Reading};
+use crate::text;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -60,13 +92,24 @@ pub enum Subject {
     Session(SessionId),
     /// One session that others wait for, best seen in the lock forest; 0 where the root is no session.
     Root(i32),
+    /// One statement, best seen among the counters.
+    Statement(StatementKey),
+    /// Standbys, slots and replay.
+    Replication,
+    /// Caches: that of PostgreSQL, or Redis.
+    Cache,
 }
 
 impl Subject {
     const fn root(self) -> Option<i32> {
         match self {
             Self::Root(pid) => Some(pid),
-            Self::Server | Self::Activity | Self::Session(_) => None,
+            Self::Server
+            | Self::Activity
+            | Self::Session(_)
+            | Self::Statement(_)
+            | Self::Replication
+            | Self::Cache => None,
         }
     }
 }
@@ -111,22 +154,51 @@ pub struct Found {
 /// What a check may look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
+    /// Which kind of server it is.
+    pub kind: Kind,
     /// The last good sample's meaning; it may be old when there is an outage.
     pub tick: Option<&'a Tick>,
     /// Why there are no data now.
     pub outage: Option<&'a Outage>,
+    /// Whether this is a report, which watches for seconds only: then nothing waits for a second tick, and figures over
+    /// some time are those of the time that there was.
+    pub is_report: bool,
+    /// What was seen to change.
+    pub changes: &'a Changes,
+    /// The figures of the last hour.
+    pub history: &'a History,
     /// The limits in force.
     pub thresholds: &'a Thresholds,
     /// Now, by the client's clock.
     pub now: Timestamp,
 }
 
+/// Why most checks cannot tell at first.
+const NO_SAMPLE: Verdict = Verdict::NotYet("no sample yet");
+
+/// A minute, for figures that are judged over one.
+const MINUTE_SECONDS: f64 = 60.0;
+
 impl<'a> Situation<'a> {
     /// The present tick of a PostgreSQL server; `None` while there are no data, so that nothing old is judged.
     fn postgres(&self) -> Option<&'a PgTick> {
         self.tick.filter(|_| self.outage.is_none()).and_then(Tick::postgres)
     }
+
+    /// The same for Redis.
+    fn redis(&self) -> Option<&'a RedisTick> {
+        self.tick.filter(|_| self.outage.is_none()).and_then(Tick::redis)
+    }
+
+    /// The mean of a figure over some time; `None` until it was watched for as long. In a report over the time that
+    /// there was, which the sentence then tells.
+    fn mean(&self, metric: Metric, seconds: f64) -> Option<Mean> {
+        self.history.mean(metric, seconds).filter(|mean| self.is_report || seconds <= mean.seconds)
+    }
 }
+
+/// What was told with the tick before, by subject.
+type Told = BTreeMap<Subject, Track>;
 
 /// A named rule.
 #[derive(Debug, Clone, Copy)]
@@ -135,68 +207,137 @@ pub struct Check {
     pub id: &'static str,
     /// What it looks for.
     pub doc: &'static str,
-    rule: fn(&Situation<'_>) -> Verdict,
+    /// The kind of server that it looks at; `None` for any.
+    pub kind: Option<Kind>,
+    /// In how many ticks in a row it must be found before it is told: more than one for a figure of a moment, one for
+    /// what has an age.
+    pub ticks: u32,
+    rule: fn(&Situation<'_>, &Told) -> Verdict,
 }
 
-/// Every check, in the order of the decision tree: reachable, connections, locks, transactions.
-pub const CHECKS: &[Check] =
-    &[unreachable::CHECK, connections::CHECK, blocking::CHECK, idle_in_transaction::CHECK, pooler::CHECK];
+impl Check {
+    const fn of(kind: Kind, id: &'static str, doc: &'static str, rule: Rule) -> Self {
+        Self { id, doc, kind: Some(kind), ticks: 1, rule }
+    }
 
-/// Two limits of one figure.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// From here on a warning.
-    pub warning: f64,
-    /// From here on critical.
-    pub critical: f64,
-}
-
-impl Limits {
-    /// Which limit the value has reached, and that limit.
-    fn judge(&self, value: f64) -> Option<(Severity, f64)> {
-        if self.critical <= value {
-            Some((Severity::Critical, self.critical))
-        } else if self.warning <= value {
-            Some((Severity::Warning, self.warning))
-        } else {
-            None
-        }
+    /// Found in two ticks in a row before it is told.
+    const fn twice(self) -> Self {
+        Self { ticks: 2, ..self }
     }
 }
 
-/// Limits of every check. The sources of the defaults: the runbooks, and public alert rules.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Thresholds {
-    /// Connections in use, per cent of those open to ordinary roles.
-    pub connections_percent: Limits,
-    /// Sessions blocked by one root before it is a finding at all, whatever they wait.
-    pub blocking_sessions: f64,
-    /// Longest wait for a lock, seconds.
-    pub blocking_seconds: Limits,
-    /// Time idle in a transaction, seconds.
-    pub idle_in_transaction_seconds: Limits,
-    /// Checks that stay silent, by name.
-    pub silenced: Vec<String>,
+type Rule = fn(&Situation<'_>, &Told) -> Verdict;
+
+/// How bad a finding was told to be with the tick before.
+fn severity_told(told: &Told, subject: Subject) -> Option<Severity> {
+    told.get(&subject).map(|track| track.severity)
 }
 
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            connections_percent: Limits { warning: 80.0, critical: 95.0 },
-            blocking_sessions: 3.0,
-            blocking_seconds: Limits { warning: 30.0, critical: 60.0 },
-            idle_in_transaction_seconds: Limits { warning: 300.0, critical: 900.0 },
-            silenced: Vec::new(),
-        }
+/// The statements of the last reading, while their means tell how they run: who was freed carries the wait for a lock
+/// into the mean, and would make the cure look like a fault.
+fn rows_of_statements<'a>(
+    tick: &'a PgTick,
+    situation: &Situation<'_>,
+) -> Result<&'a [StatementRow], Verdict> {
+    let Some(table) = tick.statements.value() else {
+        return Err(Verdict::NotYet("needs pg_stat_statements"));
+    };
+    let most_blocked = situation.history.max(Metric::Blocked, MINUTE_SECONDS);
+    if most_blocked.is_some_and(|most| situation.thresholds.blocking_sessions <= most) {
+        return Err(Verdict::NotYet(
+            "sessions waited for locks within the last minute, which is in the means",
+        ));
     }
+    Ok(&table.rows)
+}
+
+/// A part of what is read seldom, or why it cannot be judged.
+fn upkeep<'a, T>(
+    situation: &Situation<'a>,
+    part: impl Fn(&'a Upkeep) -> &'a Reading<T>,
+) -> Result<(&'a PgTick, &'a T), Verdict> {
+    let tick = situation.postgres().ok_or(NO_SAMPLE)?;
+    let upkeep = tick.sample.upkeep.as_deref().ok_or(Verdict::NotYet("not read yet"))?;
+    let value = part(upkeep).value().ok_or(Verdict::NotYet("the server does not let us read it"))?;
+    Ok((tick, value))
+}
+
+/// A statement as a sentence names it: how it begins, without its literals.
+fn named(row: &StatementRow) -> String {
+    const COLUMNS_MAX: usize = 44;
+    match row.query.as_deref() {
+        Some(query) => text::fit(&text::line(&text::masked(query)), COLUMNS_MAX, false).into_owned(),
+        None => format!("statement {}", row.key.queryid),
+    }
+}
+
+/// Whether our role sees the states of all sessions.
+fn sees_all(sample: &Sample) -> bool {
+    sample.rights.read_all_stats || sample.rights.superuser
+}
+
+/// A session by its process id and application.
+fn who(session: &Session) -> String {
+    match &*session.application_name {
+        "" => session.id.pid.to_string(),
+        name => format!("{} {name}", session.id.pid),
+    }
+}
+
+/// Every check, in the order of the decision tree: reachable, connections, locks, transactions, statements, replication,
+/// resources, Redis.
+pub const CHECKS: &[Check] = &[
+    unreachable::CHECK,
+    restart::CHECK,
+    role_change::CHECK,
+    connections::CHECK,
+    connection_hog::CHECK,
+    idle_sessions::CHECK,
+    blocking::CHECK,
+    deadlocks::CHECK,
+    sync_rep_stalled::CHECK,
+    idle_in_transaction::CHECK,
+    long_transaction::CHECK,
+    statement_regression::CHECK,
+    slow_active::CHECK,
+    slow_statement::CHECK,
+    query_latency::CHECK,
+    rollback_ratio::CHECK,
+    standby_gone::CHECK,
+    replication_lag::CHECK,
+    slot_retention::CHECK,
+    buffer_hit_rate::CHECK,
+    temp_files::CHECK,
+    checkpoints::CHECK,
+    archiver::CHECK,
+    wraparound::CHECK,
+    pending_restart::CHECK,
+    redis_memory::CHECK,
+    redis_hit_rate::CHECK,
+    redis_evictions::CHECK,
+    redis_clients::CHECK,
+    redis_replication::CHECK,
+    pooler::CHECK,
+];
+
+/// The checks that look at this kind of server.
+pub fn checks_of(kind: Kind) -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().filter(move |check| check.kind.is_none_or(|it| it == kind))
+}
+
+/// How long something has been found, and how bad it was.
+#[derive(Debug, Clone, Copy)]
+struct Track {
+    since: Timestamp,
+    ticks: u32,
+    severity: Severity,
 }
 
 /// The findings of one target, with the time each was first seen.
 #[derive(Debug, Default)]
 pub struct Findings {
     list: Vec<Finding>,
+    tracks: BTreeMap<&'static str, Told>,
     not_yet: BTreeMap<&'static str, &'static str>,
 }
 
@@ -211,33 +352,76 @@ impl Findings {
         &self.not_yet
     }
 
-    /// Runs every check; a finding that was there before keeps its beginning.
+    /// Runs every check of this kind of server. A finding that was there before keeps its beginning, also while its
+    /// check cannot tell.
     pub fn update(&mut self, situation: &Situation<'_>) {
-        let since: BTreeMap<_, _> = self.list.iter().map(|it| ((it.check, it.subject), it.since)).collect();
         self.list.clear();
         self.not_yet.clear();
-        for check in
-            CHECKS.iter().filter(|check| !situation.thresholds.silenced.iter().any(|name| name == check.id))
-        {
-            match (check.rule)(situation) {
-                Verdict::Quiet => {}
-                Verdict::NotYet(why) => drop(self.not_yet.insert(check.id, why)),
-                Verdict::Found(found) => self.list.extend(found.into_iter().map(|it| Finding {
-                    check: check.id,
-                    severity: it.severity,
-                    summary: it.summary,
-                    since: since.get(&(check.id, it.subject)).copied().unwrap_or(situation.now),
-                    subject: it.subject,
-                    help: it.help,
-                    evidence: it.evidence,
-                })),
-            }
+        let is_silent = |check: &Check| situation.thresholds.silenced.iter().any(|name| name == check.id);
+        for check in checks_of(situation.kind).filter(|check| !is_silent(check)) {
+            let told = self.tracks.remove(check.id).unwrap_or_default();
+            let tracks = match (check.rule)(situation, &told) {
+                Verdict::Quiet => Told::new(),
+                Verdict::NotYet(why) => {
+                    self.not_yet.insert(check.id, why);
+                    told
+                }
+                Verdict::Found(found) => {
+                    found.into_iter().map(|it| self.take(check, it, &told, situation)).collect()
+                }
+            };
+            self.tracks.insert(check.id, tracks);
         }
         // Stable: findings of one severity keep the order of the decision tree.
         self.list.sort_by_key(|it| std::cmp::Reverse(it.severity));
-        // A session that is told as the root of a pile-up is not told again for being idle.
+        self.tell_once();
+    }
+
+    /// A session that is told as the root of a pile-up is not told again for being idle, and a session or statement
+    /// that more than one check has found is told by the first of them.
+    fn tell_once(&mut self) {
         let roots: Vec<i32> = self.list.iter().filter_map(|it| it.subject.root()).collect();
-        self.list.retain(|it| !matches!(it.subject, Subject::Session(id) if roots.contains(&id.pid)));
+        let mut told = BTreeSet::new();
+        self.list.retain(|it| match it.subject {
+            Subject::Session(id) => !roots.contains(&id.pid) && told.insert(it.subject),
+            Subject::Statement(_) => told.insert(it.subject),
+            Subject::Server
+            | Subject::Activity
+            | Subject::Root(_)
+            | Subject::Replication
+            | Subject::Cache => true,
+        });
+    }
+
+    /// Tells what was found in as many ticks as its check wants; it becomes worse only with the second tick, too.
+    fn take(
+        &mut self,
+        check: &Check,
+        found: Found,
+        told: &Told,
+        situation: &Situation<'_>,
+    ) -> (Subject, Track) {
+        let before = told.get(&found.subject);
+        let wanted = if situation.is_report { 1 } else { check.ticks };
+        let track = Track {
+            since: before.map_or(situation.now, |before| before.since),
+            ticks: before.map_or(1, |before| before.ticks.saturating_add(1)),
+            severity: found.severity,
+        };
+        let subject = found.subject;
+        if wanted <= track.ticks {
+            let seen_twice = before.filter(|_| wanted > 1).map(|before| before.severity);
+            self.list.push(Finding {
+                check: check.id,
+                severity: seen_twice.map_or(found.severity, |before| before.min(found.severity)),
+                summary: found.summary,
+                since: track.since,
+                subject,
+                help: found.help,
+                evidence: found.evidence,
+            });
+        }
+        (subject, track)
     }
 }
 
@@ -245,14 +429,6 @@ impl Findings {
 mod tests {
     use super::*;
     use pretty_assertions::assert_eq;
-
-    #[test]
-    fn limits_are_reached_not_passed() {
-        let limits = Limits { warning: 80.0, critical: 95.0 };
-        assert_eq!(limits.judge(79.9), None);
-        assert_eq!(limits.judge(80.0), Some((Severity::Warning, 80.0)));
-        assert_eq!(limits.judge(95.0), Some((Severity::Critical, 95.0)));
-    }
 
     #[test]
     fn names_are_unique() {

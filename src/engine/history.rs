@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
 use strum::EnumCount as _;
 
 use super::Tick;
@@ -28,6 +29,14 @@ pub enum Metric {
     BufferHitRatio,
     /// Blocks read into PostgreSQL's buffer cache per second.
     BlocksRead,
+    /// Blocks found there per second.
+    BlocksHit,
+    /// Transactions rolled back per second.
+    Rollbacks,
+    /// Deadlocks per second.
+    Deadlocks,
+    /// Temporary files written, bytes per second.
+    TempBytes,
     /// Bytes that the worst standby, or this standby, has not replayed.
     ReplayLagBytes,
     /// Log written per second, bytes.
@@ -38,6 +47,10 @@ pub enum Metric {
     RedisEvictions,
     /// Commands per second in Redis.
     RedisCommands,
+    /// Look-ups that found their key per second.
+    RedisHits,
+    /// Look-ups that did not.
+    RedisMisses,
 }
 
 /// Values over time, oldest first; `None` is a gap: not known at that moment.
@@ -51,7 +64,10 @@ const UNKNOWN: Slot = [f32::NAN; Metric::COUNT];
 /// The ring of slots.
 #[derive(Debug, Default)]
 pub struct History {
-    slots: VecDeque<Slot>,
+    /// The first moment of all.
+    origin: Option<Timestamp>,
+    /// With the milliseconds since then.
+    slots: VecDeque<(u32, Slot)>,
 }
 
 impl History {
@@ -72,7 +88,11 @@ impl History {
             set(Metric::IdleInTransaction, vitals.idle_in_transaction.map(count));
             set(Metric::Transactions, vitals.transactions_per_second);
             set(Metric::BufferHitRatio, vitals.buffer_hit_ratio);
+            set(Metric::Rollbacks, vitals.rollbacks_per_second);
             set(Metric::BlocksRead, tick.cache.blocks_read_per_second);
+            set(Metric::BlocksHit, tick.cache.blocks_hit_per_second);
+            set(Metric::Deadlocks, tick.cache.deadlocks_per_second);
+            set(Metric::TempBytes, tick.cache.temp_bytes_per_second);
             set(Metric::ReplayLagBytes, worst_lag_bytes(tick));
             set(Metric::WalBytes, tick.replication.wal_bytes_per_second);
         }
@@ -80,29 +100,75 @@ impl History {
             set(Metric::RedisHitRatio, tick.rates.hit_ratio);
             set(Metric::RedisEvictions, tick.rates.evictions_per_second);
             set(Metric::RedisCommands, tick.rates.commands_per_second);
+            set(Metric::RedisHits, tick.rates.hits_per_second);
+            set(Metric::RedisMisses, tick.rates.misses_per_second);
         }
-        self.push_slot(slot);
+        self.push_slot(tick.taken_at, slot);
     }
 
     /// Adds a moment at which nothing was known.
-    pub fn push_gap(&mut self) {
-        self.push_slot(UNKNOWN);
+    pub fn push_gap(&mut self, at: Timestamp) {
+        self.push_slot(at, UNKNOWN);
     }
 
-    fn push_slot(&mut self, slot: Slot) {
+    fn push_slot(&mut self, at: Timestamp, slot: Slot) {
         if self.slots.len() >= SLOTS_MAX {
             self.slots.pop_front();
         }
-        self.slots.push_back(slot);
+        let origin = *self.origin.get_or_insert(at);
+        let millis = u32::try_from(at.duration_since(origin).as_millis()).unwrap_or_default();
+        self.slots.push_back((millis, slot));
     }
 
     /// The last `length` values of a metric, oldest first; shorter while there are fewer.
     pub fn series(&self, metric: Metric, length: usize) -> Series {
         let skipped = self.slots.len().saturating_sub(length);
-        let value =
-            |slot: &Slot| slot.get(metric as usize).map(|it| f64::from(*it)).filter(|it| !it.is_nan());
-        self.slots.iter().skip(skipped).map(value).collect()
+        self.slots.iter().skip(skipped).map(|(_, slot)| value(slot, metric)).collect()
     }
+
+    /// The largest known value of a metric over the last seconds; `None` where none is known.
+    pub fn max(&self, metric: Metric, seconds: f64) -> Option<f64> {
+        let (now, _) = self.slots.back()?;
+        let is_recent = |millis: u32| f64::from(now.saturating_sub(millis)) / 1000.0 < seconds;
+        let recent = self.slots.iter().rev().take_while(|(millis, _)| is_recent(*millis));
+        recent.filter_map(|(_, slot)| value(slot, metric)).max_by(f64::total_cmp)
+    }
+
+    /// The mean of what is known of a metric over the last seconds, or over what was watched of them; `None` where less
+    /// than half of that is known.
+    pub fn mean(&self, metric: Metric, seconds: f64) -> Option<Mean> {
+        let (now, _) = self.slots.back()?;
+        let age = |millis: u32| f64::from(now.saturating_sub(millis)) / 1000.0;
+        let mut mean = Mean::default();
+        let (mut known, mut slots) = (0.0, 0.0);
+        for (millis, slot) in self.slots.iter().rev() {
+            // A rate spans the time since the slot before it.
+            mean.seconds = age(*millis).min(seconds);
+            if seconds <= mean.seconds {
+                break;
+            }
+            slots += 1.0;
+            if let Some(value) = value(slot, metric) {
+                mean.value += value;
+                known += 1.0;
+            }
+        }
+        mean.value /= known;
+        (mean.seconds > 0.0 && slots <= 2.0 * known).then_some(mean)
+    }
+}
+
+/// The mean of a figure over some time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mean {
+    /// The mean of what is known.
+    pub value: f64,
+    /// Over how many seconds.
+    pub seconds: f64,
+}
+
+fn value(slot: &Slot, metric: Metric) -> Option<f64> {
+    slot.get(metric as usize).map(|it| f64::from(*it)).filter(|it| !it.is_nan())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "session counts are small")]
@@ -125,4 +191,34 @@ pub fn worst_lag_seconds(tick: &super::PgTick) -> Option<f64> {
     let own = tick.replication.recovery.as_ref().and_then(|recovery| recovery.replay_lag_seconds);
     let standbys = tick.replication.standbys.value().into_iter().flatten();
     own.into_iter().chain(standbys.filter_map(|standby| standby.replay_lag_seconds)).max_by(f64::total_cmp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    /// A history of one figure a second; `None` is a gap.
+    fn history(values: &[Option<f32>]) -> History {
+        let mut history = History::default();
+        for (second, value) in (0..).zip(values) {
+            let mut slot = UNKNOWN;
+            slot[Metric::Active as usize] = value.unwrap_or(f32::NAN);
+            history.push_slot(Timestamp::from_second(second).unwrap(), slot);
+        }
+        history
+    }
+
+    #[test]
+    fn a_mean_is_of_the_last_seconds_once_it_was_watched_for_as_long() {
+        let mean = |values: &[Option<f32>]| history(values).mean(Metric::Active, 3.0);
+        let over = |value, seconds| Some(Mean { value, seconds });
+        let all = [Some(100.0), Some(1.0), Some(2.0), Some(3.0)];
+        assert_eq!(mean(&all), over(2.0, 3.0));
+        assert_eq!(mean(&all[1..]), over(2.0, 2.0), "not watched for as long");
+        assert_eq!(mean(&[Some(0.0), None, Some(4.0), Some(2.0)]), over(3.0, 3.0), "a gap is no zero");
+        assert_eq!(mean(&[Some(0.0), None, None, Some(2.0)]), None, "one in three tells nothing");
+        assert_eq!(mean(&[Some(1.0)]), None, "a moment is no time");
+        assert_eq!(mean(&[]), None);
+    }
 }

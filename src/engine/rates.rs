@@ -76,6 +76,8 @@ pub struct PgCache {
     pub blocks_read_per_second: Option<f64>,
     /// Bytes written to temporary files per second.
     pub temp_bytes_per_second: Option<f64>,
+    /// Deadlocks per second.
+    pub deadlocks_per_second: Option<f64>,
     /// Hit ratio of each database that asked for blocks, busiest first.
     pub by_database: Vec<(Oid, f64)>,
 }
@@ -98,6 +100,7 @@ pub fn postgres_cache(deltas: &Deltas, seconds: Option<f64>) -> PgCache {
         blocks_hit_per_second: Some(hit / seconds),
         blocks_read_per_second: Some(read / seconds),
         temp_bytes_per_second: Some(sum(|d| d.temp_bytes) / seconds),
+        deadlocks_per_second: Some(sum(|d| d.deadlocks) / seconds),
         by_database: by_database.into_iter().map(|(_, oid, ratio)| (oid, ratio)).collect(),
     }
 }

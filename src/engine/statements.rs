@@ -54,6 +54,14 @@ pub struct StatementRow {
     pub hit_ratio: Option<f64>,
     /// Temporary blocks read and written per second.
     pub temp_blocks_per_second: Option<f64>,
+    /// Write-ahead log generated per second, bytes.
+    pub wal_bytes_per_second: Option<f64>,
+    /// Share of its time that went into planning; `None` where planning is not counted.
+    pub plan_share: Option<f64>,
+    /// The longest execution since the entry was made, milliseconds.
+    pub max_ms_since_reset: f64,
+    /// One standard deviation of its executions since the entry was made, milliseconds.
+    pub stddev_ms_since_reset: f64,
     /// Total execution time since the entry was made, milliseconds.
     pub total_exec_ms: f64,
     /// Whether part of the growth is unknown because the entry was evicted or reset meanwhile.
@@ -207,6 +215,12 @@ fn statement_row(
         rows_per_call: per_call(grown(|s| float(s.rows))),
         hit_ratio: seconds.and_then(|_| ratio(hit, hit + read)),
         temp_blocks_per_second: per_second(grown(|s| float(s.temp_blks))),
+        wal_bytes_per_second: per_second(grown(|s| s.wal_bytes)),
+        plan_share: seconds
+            .filter(|_| now.total_plan_ms > 0.0)
+            .and_then(|_| ratio(grown(|s| s.total_plan_ms), grown(|s| s.total_plan_ms) + exec_ms)),
+        max_ms_since_reset: now.max_exec_ms,
+        stddev_ms_since_reset: now.stddev_exec_ms,
         total_exec_ms: now.total_exec_ms,
         partial: restarted,
         query,
@@ -228,6 +242,10 @@ mod tests {
             shared_blks_read: 0,
             temp_blks: 0,
             stats_since: None,
+            total_plan_ms: 0.0,
+            max_exec_ms: 90.0,
+            stddev_exec_ms: 3.0,
+            wal_bytes: float(calls) * 100.0,
         }
     }
 

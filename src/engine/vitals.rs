@@ -26,6 +26,8 @@ pub struct PgVitals {
     pub transactions_per_second: Option<f64>,
     /// Share of transactions that rolled back.
     pub rollback_ratio: Option<f64>,
+    /// Transactions rolled back per second; `None` before a second sample.
+    pub rollbacks_per_second: Option<f64>,
     /// Share of blocks found in the buffer cache.
     pub buffer_hit_ratio: Option<f64>,
 }
@@ -63,6 +65,9 @@ pub fn postgres(sample: &Sample, forest: Option<&Forest>, deltas: &Deltas, secon
         longest_idle_in_transaction_seconds: oldest(|s| s.state_change, idle_in_transaction),
         oldest_transaction_seconds: oldest(|s| s.xact_start, |_| true).filter(|_| sees_states),
         transactions_per_second: seconds.filter(|_| deltas.is_some()).map(|seconds| transactions / seconds),
+        rollbacks_per_second: seconds
+            .filter(|_| deltas.is_some())
+            .map(|seconds| rates::float(rollbacks) / seconds),
         rollback_ratio: seconds.and_then(|_| rates::ratio(rates::float(rollbacks), transactions)),
         buffer_hit_ratio: rates::postgres_cache(deltas, seconds).buffer_hit_ratio,
     }

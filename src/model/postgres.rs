@@ -4,6 +4,7 @@
 //! Statistics System"). It must not know how the server is asked.
 
 mod replication;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::replication::{Slot, Wal, WalReceiver, WalSender};
+pub use self::upkeep::{Archiver, Checkpoints, FreezeAge, SETTINGS, Setting, Upkeep};
 use super::Reading;
 
 /// An object identifier of PostgreSQL.
@@ -53,6 +55,8 @@ pub struct Sample {
     pub slots: Reading<Vec<Slot>>,
     /// The walreceiver of a standby; `None` on a primary or while the standby is not connected.
     pub receiver: Reading<Option<WalReceiver>>,
+    /// What is read seldom; `None` before it was read for the first time.
+    pub upkeep: Option<Arc<Upkeep>>,
 }
 
 /// What is known of the server itself.
@@ -427,4 +431,12 @@ pub struct Statement {
     pub temp_blks: i64,
     /// When this entry was made (extension 1.11 and later).
     pub stats_since: Option<Timestamp>,
+    /// Time spent planning, milliseconds; 0 unless `track_planning` is on.
+    pub total_plan_ms: f64,
+    /// The longest execution since the entry was made, milliseconds.
+    pub max_exec_ms: f64,
+    /// How much executions differ since the entry was made: one standard deviation, milliseconds.
+    pub stddev_exec_ms: f64,
+    /// Write-ahead log that it has generated, bytes.
+    pub wal_bytes: f64,
 }

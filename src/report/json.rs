@@ -67,7 +67,7 @@ impl Unavailable {
 }
 
 #[derive(Serialize)]
-struct FindingEntry {
+pub(super) struct FindingEntry {
     check: &'static str,
     severity: Severity,
     summary: String,
@@ -78,12 +78,16 @@ struct FindingEntry {
 }
 
 impl FindingEntry {
-    fn of(finding: &Finding) -> Self {
+    pub(super) fn of(finding: &Finding) -> Self {
         use crate::engine::findings::Subject;
         let pid = match finding.subject {
             Subject::Session(id) => Some(id.pid),
             Subject::Root(pid) => Some(pid).filter(|pid| *pid != 0),
-            Subject::Server | Subject::Activity => None,
+            Subject::Server
+            | Subject::Activity
+            | Subject::Statement(_)
+            | Subject::Replication
+            | Subject::Cache => None,
         };
         Self {
             check: finding.check,

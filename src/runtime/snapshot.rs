@@ -12,7 +12,7 @@ use super::opening;
 use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
 use crate::cli::SnapshotFormat;
 use crate::config::ReportConfig;
-use crate::engine::{Baseline, Observer, privacy};
+use crate::engine::{Baseline, Observer, Severity, privacy};
 use crate::model::{Sample, TargetId};
 use crate::report;
 use crate::sources::Pace;
@@ -40,12 +40,7 @@ pub fn snapshot(config: ReportConfig, format: SnapshotFormat, ticks: u32) -> Res
         }
         SnapshotFormat::Text => report::text(&observers, now()),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Failure::usage(format!("cannot write the report: {error}")));
-        }
-        Ok(()) | Err(_) => {}
-    }
+    print(&text)?;
     if observers.iter().any(|observer| observer.tick().is_some()) {
         return Ok(ExitCode::SUCCESS);
     }
@@ -55,6 +50,58 @@ pub fn snapshot(config: ReportConfig, format: SnapshotFormat, ticks: u32) -> Res
         .map(|outage| outage.reason.to_string())
         .collect();
     Err(Failure::unreachable(reasons.join(" | ")))
+}
+
+/// The exit codes of `check`, as monitors know them.
+const WARNING: u8 = 1;
+const CRITICAL: u8 = 2;
+const UNKNOWN: u8 = 3;
+
+/// Prints what is wrong, seen over some time. The exit code is that of the worst finding; 3 where a target gave no
+/// sample, or, if `strict`, where a check could not tell.
+pub fn check(
+    config: ReportConfig,
+    format: SnapshotFormat,
+    watch: Duration,
+    strict: bool,
+) -> Result<ExitCode, Failure> {
+    drop(logging::start(config.log.as_deref())?);
+    for warning in &config.targets.warnings {
+        logging::warn(warning);
+    }
+    // A short watch still takes three samples: what is told must be seen twice.
+    let mut config = config;
+    config.interval = config.interval.min(watch / 2);
+    let samples = watch.as_millis().div_ceil(config.interval.as_millis().max(1));
+    let ticks = u32::try_from(samples).unwrap_or(u32::MAX).saturating_add(1);
+    let observers = start_tokio()?.block_on(collect(config, ticks))?;
+    print(&match format {
+        SnapshotFormat::Json => {
+            report::check_json(&observers, now(), watch.as_secs_f64())
+                .map_err(|error| Failure::usage(error.to_string()))?
+                + "\n"
+        }
+        SnapshotFormat::Text => report::check_text(&observers),
+    })?;
+    let is_blind = observers.iter().any(|observer| observer.tick().is_none());
+    let is_unsure = strict && observers.iter().any(|observer| !observer.not_yet().is_empty());
+    Ok(match report::worst(&observers) {
+        _ if is_blind => ExitCode::from(UNKNOWN),
+        Some(Severity::Critical) => ExitCode::from(CRITICAL),
+        Some(Severity::Warning) => ExitCode::from(WARNING),
+        _ if is_unsure => ExitCode::from(UNKNOWN),
+        Some(Severity::Notice) | None => ExitCode::SUCCESS,
+    })
+}
+
+/// A reader that has seen enough closes the pipe, which is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::usage(format!("cannot write the report: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Failure> {

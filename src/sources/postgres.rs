@@ -16,6 +16,7 @@ mod servers;
 pub mod settings;
 mod sql;
 mod tls;
+mod upkeep;
 pub(in crate::sources) mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};

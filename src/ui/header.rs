@@ -7,6 +7,7 @@ use super::canvas::{Canvas, row};
 use super::layout::{Class, Layout};
 use super::widgets::trend;
 use crate::app::{App, COMMANDS, Group, Pane, Role, Span, Vital, redis_vital, vitals as app_vitals};
+use crate::engine::findings::checks_of;
 use crate::engine::{Observer, Severity};
 use crate::format;
 use crate::model::postgres::Server;
@@ -238,16 +239,14 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 }
 
 fn nothing_found(app: &App) -> String {
-    let checks = crate::engine::findings::CHECKS.len();
-    let unknown: usize = app
-        .observers
-        .iter()
-        .filter(|o| o.target.kind == crate::model::Kind::Postgres)
-        .map(|o| o.not_yet().len())
-        .sum();
-    let why = app.observers.iter().flat_map(|observer| observer.not_yet().values()).next();
-    match why.filter(|_| unknown > 0) {
-        Some(why) => format!(" · nothing found by {checks} checks ({unknown} cannot know: {why})"),
+    let kinds = app.observers.iter().map(|observer| observer.target.kind);
+    let checks: usize = kinds.map(|kind| checks_of(kind).count()).sum();
+    let unknown: Vec<&str> =
+        app.observers.iter().flat_map(|observer| observer.not_yet().values()).copied().collect();
+    match unknown.first() {
+        Some(why) => {
+            format!(" · nothing found by {checks} checks ({} cannot tell yet: {why})", unknown.len())
+        }
         None => format!(" · nothing found by {checks} checks"),
     }
 }

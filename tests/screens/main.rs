@@ -12,7 +12,6 @@
 )]
 
 mod acting;
-mod findings;
 mod incident;
 mod moment;
 mod picture;

@@ -8,8 +8,9 @@ use dbtriage::app::{App, Columns, Keymap, Limits, Msg, Options};
 use dbtriage::engine::{Baseline, Observer, Thresholds};
 use dbtriage::model::action::Operator;
 use dbtriage::model::postgres::{
-    DatabaseCounters, Lock, LockTable, LockTag, Names, Rights, Sample as PgSample, Server, Session,
-    SessionId, Slot, State, Statement, StatementKey, Statements, Wal, WalSender,
+    Archiver, Checkpoints, DatabaseCounters, FreezeAge, Lock, LockTable, LockTag, Names, Rights,
+    Sample as PgSample, Server, Session, SessionId, Setting, Slot, State, Statement, StatementKey,
+    Statements, Upkeep, Wal, WalSender,
 };
 use dbtriage::model::redis::Sample as RedisSample;
 use dbtriage::model::{Body, Kind, Reading, Sample, Target, TargetId};
@@ -168,6 +169,10 @@ pub(crate) fn statement(queryid: i64, calls: i64, total_exec_ms: f64) -> Stateme
         shared_blks_read: calls * 10,
         temp_blks: 0,
         stats_since: None,
+        total_plan_ms: 0.0,
+        max_exec_ms: total_exec_ms / 40.0,
+        stddev_exec_ms: 12.0,
+        wal_bytes: 0.0,
     }
 }
 
@@ -179,6 +184,27 @@ pub(crate) fn names() -> Names {
         databases: named(&[(5, "reports"), (6, "shop")]),
         relations: named(&[(100, "reports")]),
         connected_database: 5,
+    }
+}
+
+/// Housekeeping that is done.
+pub(crate) fn upkeep() -> Upkeep {
+    Upkeep {
+        archiver: Reading::Fresh(Archiver {
+            is_on: true,
+            archived_at: ago(start(), 20),
+            failed_count: 0,
+            failed_at: None,
+            failed_file: None,
+        }),
+        checkpoints: Reading::Fresh(Checkpoints { timed: 900, requested: 4 }),
+        freeze_ages: Reading::Fresh(vec![FreezeAge { datid: 5, xids: 90_000_000, multixacts: 12_000 }]),
+        pending_restart: Reading::Fresh(Vec::new()),
+        settings: Reading::Fresh(
+            [("deadlock_timeout", "1s"), ("shared_buffers", "8GB"), ("max_wal_size", "16GB")]
+                .map(|(name, value)| Setting { name: name.into(), value: value.into() })
+                .to_vec(),
+        ),
     }
 }
 
@@ -282,6 +308,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
             safe_wal_bytes: None,
         }]),
         receiver: Reading::Fresh(None),
+        upkeep: Some(Arc::new(upkeep())),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Sessions that wait for a lock, told by the root that they wait for.
 
-use super::{Check, Evidence, Found, Severity, Situation, Subject, Verdict};
+use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict};
 use crate::engine::locks::{Forest, Node, NodeKind};
 use crate::format;
+use crate::model::Kind;
 
-pub(super) const CHECK: Check = Check { id: "blocking", doc: "sessions that block others, by root", rule };
+pub(super) const CHECK: Check =
+    Check::of(Kind::Postgres, "blocking", "sessions that block others, by root", rule);
 
-fn rule(situation: &Situation<'_>) -> Verdict {
-    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     let Some(forest) = tick.forest.value() else {
         return Verdict::NotYet("the lock table has not been read yet");
     };
@@ -21,7 +23,7 @@ fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>, stale: Option<
     let thresholds = situation.thresholds;
     let seconds = root.longest_wait_seconds.unwrap_or_default();
     let behind = f64::from(u32::try_from(root.behind).unwrap_or(u32::MAX));
-    let (severity, evidence) = match thresholds.blocking_seconds.judge(seconds) {
+    let (severity, evidence) = match thresholds.blocking_seconds.judge(seconds, None) {
         Some((severity, threshold)) => (severity, Evidence { value: seconds, threshold, unit: "seconds" }),
         None if thresholds.blocking_sessions <= behind => {
             let evidence =

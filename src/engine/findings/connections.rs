@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Evidence, Found, Situation, Subject, Verdict};
+use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
+use crate::model::Kind;
 
 pub(super) const CHECK: Check =
-    Check { id: "connections", doc: "connections near their limit, and who holds them", rule };
+    Check::of(Kind::Postgres, "connections", "connections near their limit, and who holds them", rule)
+        .twice();
 
-fn rule(situation: &Situation<'_>) -> Verdict {
-    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     let Some(connections) = tick.vitals.connections else {
         return Verdict::NotYet("sessions cannot be read");
     };
     let usable = tick.sample.server.usable_connections;
-    let percent =
-        100.0 * f64::from(u32::try_from(connections).unwrap_or(u32::MAX)) / f64::from(usable.max(1));
-    let Some((severity, threshold)) = situation.thresholds.connections_percent.judge(percent) else {
+    let percent = percent_used(tick).unwrap_or_default();
+    let Some((severity, threshold)) =
+        situation.thresholds.connections_percent.judge(percent, severity_told(told, Subject::Activity))
+    else {
         return Verdict::Quiet;
     };
     let holder =
@@ -27,6 +30,12 @@ fn rule(situation: &Situation<'_>) -> Verdict {
         help: "group by application (g) to see who holds them; terminate what is idle (K)".into(),
         evidence: Evidence { value: percent, threshold, unit: "percent" },
     }])
+}
+
+/// Connections in use, per cent of those open to ordinary roles; `None` where sessions cannot be read.
+pub(super) fn percent_used(tick: &super::PgTick) -> Option<f64> {
+    let used = f64::from(u32::try_from(tick.vitals.connections?).unwrap_or(u32::MAX));
+    Some(100.0 * used / f64::from(tick.sample.server.usable_connections.max(1)))
 }
 
 /// The application with the most connections, or the role where no application is named.

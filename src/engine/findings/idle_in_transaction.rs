@@ -1,18 +1,19 @@
 //! Sessions whose client is silent inside a transaction: they hold locks and keep vacuum from cleaning up.
 
-use super::{Check, Evidence, Found, Situation, Subject, Verdict};
+use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, sees_all, who};
 use crate::engine::vitals::is_own;
 use crate::format;
-use crate::model::postgres::{Session, State};
+use crate::model::Kind;
+use crate::model::postgres::State;
 
 pub(super) const CHECK: Check =
-    Check { id: "idle-in-transaction", doc: "sessions idle in a transaction for long", rule };
+    Check::of(Kind::Postgres, "idle-in-transaction", "sessions idle in a transaction for long", rule);
 
-fn rule(situation: &Situation<'_>) -> Verdict {
-    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     let sample = &tick.sample;
     let Some(sessions) = sample.sessions.value() else { return Verdict::NotYet("sessions cannot be read") };
-    if !sample.rights.read_all_stats && !sample.rights.superuser {
+    if !sees_all(sample) {
         return Verdict::NotYet("needs pg_read_all_stats (part of pg_monitor)");
     }
     let mut found: Vec<(f64, Found)> = sessions
@@ -22,7 +23,8 @@ fn rule(situation: &Situation<'_>) -> Verdict {
         })
         .filter_map(|session| {
             let seconds = format::seconds_between(session.state_change?, sample.server_time);
-            let (severity, threshold) = situation.thresholds.idle_in_transaction_seconds.judge(seconds)?;
+            let (severity, threshold) =
+                situation.thresholds.idle_in_transaction_seconds.judge(seconds, None)?;
             let found = Found {
                 severity,
                 summary: format!(
@@ -43,12 +45,5 @@ fn rule(situation: &Situation<'_>) -> Verdict {
         Verdict::Quiet
     } else {
         Verdict::Found(found.into_iter().map(|(_, it)| it).collect())
-    }
-}
-
-fn who(session: &Session) -> String {
-    match &*session.application_name {
-        "" => session.id.pid.to_string(),
-        name => format!("{} {name}", session.id.pid),
     }
 }

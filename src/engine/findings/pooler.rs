@@ -1,12 +1,13 @@
 //! A pooler between us and the server: what is seen is the pooler's.
 
-use super::{Check, Evidence, Found, Severity, Situation, Subject, Verdict};
+use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict};
+use crate::model::Kind;
 
 pub(super) const CHECK: Check =
-    Check { id: "pooler", doc: "a connection pooler stands between dbtriage and the server", rule };
+    Check::of(Kind::Postgres, "pooler", "a connection pooler stands between dbtriage and the server", rule);
 
-fn rule(situation: &Situation<'_>) -> Verdict {
-    let Some(tick) = situation.postgres() else { return Verdict::NotYet("no sample yet") };
+fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     if !tick.sample.server.pooled {
         return Verdict::Quiet;
     }

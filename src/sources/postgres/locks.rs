@@ -14,9 +14,9 @@ use super::error::statement_reason;
 use super::link::{Connection, Line, PING, SIGN_OF_LIFE, every};
 use super::servers::{Search, Servers, Sought};
 use super::sql::{self, Extension};
-use super::{OwnPids, Place, read};
+use super::{OwnPids, Place, read, upkeep};
 use crate::model::action::Holdings;
-use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey};
+use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey, Upkeep};
 use crate::model::{Reading, Reason};
 use crate::sources::backoff::Backoff;
 
@@ -60,6 +60,8 @@ pub(super) struct Catalog {
     pub(super) texts: Arc<BTreeMap<StatementKey, Arc<str>>>,
     /// The extension, once it was looked for: why it cannot be read, or where it is.
     pub(super) extension: Option<Result<Extension, Reason>>,
+    /// What is read seldom, once it was read.
+    pub(super) upkeep: Option<Arc<Upkeep>>,
     /// The newest lock table and when it was read.
     pub(super) locks: Option<(Timestamp, Arc<LockTable>)>,
     /// How many times the lock table has been read, or was tried to be: an order is open until this grows.
@@ -202,6 +204,7 @@ impl<'a> Reader<'a> {
             // Once each, where they can do nothing, so that no lock on a catalog stops them later.
             drop(self.read_holdings(1, Some(1)).await);
             drop(self.read_advisory_holders().await);
+            self.read_upkeep().await;
         };
         if timeout(GIVE_UP, first).await.is_err() {
             return Ended::Lost;
@@ -246,7 +249,10 @@ impl<'a> Reader<'a> {
             }
             Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
             Due::Want(Want::Extension) => self.read_extension().await,
-            Due::Names => self.read_names().await,
+            Due::Names => {
+                self.read_names().await;
+                self.read_upkeep().await;
+            }
             Due::Ping => drop(self.line.client.simple_query(PING).await),
         }
     }
@@ -370,6 +376,11 @@ impl<'a> Reader<'a> {
             it.extension = extension.or_else(|| it.extension.take());
             it.ready = true;
         });
+    }
+
+    async fn read_upkeep(&self) {
+        let upkeep = upkeep::read(&self.line.client, self.line.major_num, &self.line.user).await;
+        self.catalog.send_modify(|it| it.upkeep = Some(Arc::new(upkeep)));
     }
 
     async fn read_texts(&self, queryids: Vec<i64>, matter: &BTreeSet<StatementKey>) {

@@ -140,6 +140,10 @@ pub(super) fn statement(row: &Row) -> Result<Option<Statement>, Error> {
         shared_blks_read: get(row, 8)?,
         temp_blks: get(row, 9)?,
         stats_since: get(row, 10)?,
+        total_plan_ms: get(row, 11)?,
+        max_exec_ms: get(row, 12)?,
+        stddev_exec_ms: get(row, 13)?,
+        wal_bytes: get(row, 14)?,
     }))
 }
 

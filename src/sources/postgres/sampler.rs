@@ -374,6 +374,7 @@ impl Sampler {
             senders: batch.senders,
             slots: batch.slots,
             receiver: batch.receiver,
+            upkeep: catalog.upkeep,
         };
         let body = Body::Postgres(Box::new(sample));
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await

@@ -151,12 +151,17 @@ impl Extension {
 
     /// Counters of every entry, without texts: reading any text reads the whole text file.
     pub(super) fn counters(&self) -> String {
-        let exec_time = if self.at_least(8) { "total_exec_time" } else { "total_time" };
+        let times = if self.at_least(8) {
+            ["total_exec_time", "total_plan_time", "max_exec_time", "stddev_exec_time", "wal_bytes::float8"]
+        } else {
+            ["total_time", "0::float8", "max_time", "stddev_time", "0::float8"]
+        };
+        let [exec, plan, max, stddev, wal] = times;
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
         let since = if self.at_least(11) { "stats_since" } else { "NULL::timestamptz" };
         format!(
-            "/* dbtriage:statements */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, calls, {exec_time}, rows, \
-             shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, {since} \
+            "/* dbtriage:statements */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, calls, {exec}, rows, \
+             shared_blks_hit, shared_blks_read, temp_blks_read + temp_blks_written, {since}, {plan}, {max}, {stddev}, {wal} \
              FROM {}.pg_stat_statements(false)",
             self.schema
         )

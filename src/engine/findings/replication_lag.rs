@@ -1,0 +1,50 @@
+//! Standbys that are behind, told on the primary and on the standby itself.
+
+use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
+use crate::format;
+use crate::model::Kind;
+
+pub(super) const CHECK: Check =
+    Check::of(Kind::Postgres, "replication-lag", "standbys that are behind, in time or in bytes", rule)
+        .twice();
+
+fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
+    let replication = &tick.replication;
+    let standbys = replication.standbys.value().into_iter().flatten();
+    let standbys =
+        standbys.map(|it| (it.application.to_string(), it.replay_lag_seconds, it.replay_lag_bytes));
+    let own = replication.recovery.as_ref();
+    let own = own.map(|it| ("this standby".to_owned(), it.replay_lag_seconds, it.replay_lag_bytes));
+    let told = severity_told(told, Subject::Replication);
+    let thresholds = situation.thresholds;
+    let mut worst: Option<Found> = None;
+    for (who, seconds, bytes) in standbys.chain(own) {
+        let bytes = bytes.map(crate::engine::rates::float);
+        let by_time = seconds.and_then(|it| {
+            let (severity, threshold) = thresholds.replication_lag_seconds.judge(it, told)?;
+            Some((severity, Evidence { value: it, threshold, unit: "seconds" }))
+        });
+        let by_bytes = bytes.and_then(|it| {
+            let (severity, threshold) = thresholds.replication_lag_bytes.judge(it, told)?;
+            Some((severity, Evidence { value: it, threshold, unit: "bytes" }))
+        });
+        // Of two that are as bad, time comes first: it is what readers of the standby notice.
+        let Some((severity, evidence)) = by_bytes.into_iter().chain(by_time).max_by_key(|(it, _)| *it) else {
+            continue;
+        };
+        let figures = [seconds.map(format::age), bytes.map(format::bytes)];
+        let figures: Vec<String> = figures.into_iter().flatten().collect();
+        let found = Found {
+            severity,
+            summary: format!("{who} replays {} behind", figures.join(", ")),
+            subject: Subject::Replication,
+            help: "pane 4 tells which stage is behind, and whether it catches up".into(),
+            evidence,
+        };
+        if worst.as_ref().is_none_or(|before| before.severity < found.severity) {
+            worst = Some(found);
+        }
+    }
+    worst.map_or(Verdict::Quiet, |found| Verdict::Found(vec![found]))
+}
