@@ -92,29 +92,30 @@ pub(super) async fn run(servers: Arc<Servers>, own_pids: OwnPids, mut orders: Or
             Some(connection) => Ok(connection),
             None => servers.connect_current().await,
         };
-        let (ended, pause) = match opened {
+        let began = Instant::now();
+        let ended = match opened {
             Ok(connection) => {
-                let opened = Instant::now();
                 own_pids.set(Place::Control, Some(connection.pid));
                 let mut control = Control { line: connection.line.clone(), late: None };
                 let ended = control.serve(&servers, &mut orders, None).await;
                 own_pids.set(Place::Control, None);
                 drop(connection);
                 reason = Reason::new("the control connection is lost").with_hint("it is opened again");
-                (ended, backoff.after(opened.elapsed(), u64::from(std::process::id()).rotate_left(7)))
+                ended
             }
             Err(error) => {
                 reason = error.reason;
                 let Some(line) = servers.lent() else { continue };
                 let search = Search::begin(&servers, Sought::SameServer, Some(error.retry));
                 let mut control = Control { line, late: None };
-                (control.serve(&servers, &mut orders, Some(search)).await, Duration::ZERO)
+                control.serve(&servers, &mut orders, Some(search)).await
             }
         };
         match ended {
             Ended::Finished => return,
             Ended::Replaced(connection) => own = Some(connection),
             Ended::Lost => {
+                let pause = backoff.after(began.elapsed(), u64::from(std::process::id()).rotate_left(7));
                 if refuse_until(&mut orders, tokio::time::sleep(pause), &reason).await {
                     return;
                 }

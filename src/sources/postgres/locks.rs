@@ -117,27 +117,28 @@ pub(super) async fn run(
             Some(connection) => Ok(connection),
             None => servers.connect_current().await,
         };
-        let (ended, pause) = match opened {
+        let began = Instant::now();
+        let ended = match opened {
             Ok(connection) => {
-                let opened = Instant::now();
                 own_pids.set(Place::Locks, Some(connection.pid));
                 let reader = Reader::over(connection.line.clone(), &catalog);
                 let ended = reader.serve(&servers, &mut wants, None).await;
                 own_pids.set(Place::Locks, None);
                 drop(connection);
-                (ended, backoff.after(opened.elapsed(), u64::from(std::process::id())))
+                ended
             }
             Err(error) => {
                 let Some(line) = servers.lent() else { continue };
                 let search = Search::begin(&servers, Sought::SameServer, Some(error.retry));
                 let reader = Reader::over(line, &catalog);
-                (reader.serve(&servers, &mut wants, Some(search)).await, Duration::ZERO)
+                reader.serve(&servers, &mut wants, Some(search)).await
             }
         };
         match ended {
             Ended::Finished => return,
             Ended::Replaced(connection) => own = Some(connection),
             Ended::Lost => {
+                let pause = backoff.after(began.elapsed(), u64::from(std::process::id()));
                 if refuse_until(&mut wants, tokio::time::sleep(pause), &catalog).await {
                     return;
                 }

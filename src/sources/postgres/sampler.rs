@@ -171,12 +171,17 @@ impl Sampler {
         // It may be the connection that is dead and not the server (a firewall that forgot it, a backend that was
         // stopped), and TCP finds out late.
         let mut another: Option<Search> = None;
+        let lost = connection.line.lost();
+        tokio::pin!(lost);
         let mut next = Instant::now();
         loop {
             let mut asked = if let Some(asked) = late.take() {
                 asked
             } else {
-                self.wait_for_turn(&mut next).await;
+                tokio::select! {
+                    () = self.wait_for_turn(&mut next) => {}
+                    () = &mut lost => return Lost::Connection(Reason::new("connection lost")),
+                }
                 let at = Instant::now();
                 next = at + self.pace().interval;
                 let plan = self.plan(connection, at);
