@@ -17,12 +17,14 @@ mod locks;
 mod many;
 mod marks;
 mod outcome;
+mod plan;
 mod server;
 mod statements;
 mod table;
 mod vitals;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +43,7 @@ pub use locks::{
 };
 pub use many::{Advisory, Entry, Many, Phase};
 pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
+pub use plan::Plan;
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
 
@@ -70,6 +73,8 @@ pub enum Msg {
     Holdings(TargetId, i32, Result<Holdings, Reason>),
     /// It has been read who holds advisory locks.
     AdvisoryHolders(TargetId, Result<Vec<i32>, Reason>),
+    /// The plan of a statement, or why there is none.
+    Plan(TargetId, Arc<str>, Result<Vec<String>, Reason>),
     /// Something to tell the person.
     Notice(Severity, String),
     /// Time has passed.
@@ -89,6 +94,8 @@ pub enum Effect {
     ReadHoldings(TargetId, i32, Option<i32>),
     /// Read who holds advisory locks.
     ReadAdvisoryHolders(TargetId),
+    /// Ask for the plan of a statement of a database.
+    Explain(TargetId, Arc<str>, Arc<str>),
     /// Copy a text to the clipboard.
     Copy(String),
     /// Sample at this interval from now on.
@@ -175,6 +182,8 @@ pub enum Overlay {
     Rules(RuleMenu),
     /// What the role sees and may do on this server, scrolled by this many lines.
     Server(usize),
+    /// The plan of a statement.
+    Plan(Plan),
 }
 
 impl Overlay {
@@ -183,7 +192,7 @@ impl Overlay {
         match self {
             Self::Confirm(confirm) => confirm.target == server,
             Self::Many(many) => many.target == server,
-            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) => false,
+            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) | Self::Plan(_) => false,
         }
     }
 }
@@ -330,6 +339,7 @@ impl App {
                     many.advisory_holders(holders, now);
                 }
             }
+            Msg::Plan(target, sql, answer) => self.planned(target, &sql, answer),
             Msg::Notice(severity, text) => self.say(severity, text),
         }
         effects.extend(self.withdraw_stopped());
@@ -360,7 +370,8 @@ impl App {
                 | Overlay::Detail(_)
                 | Overlay::Confirm(_)
                 | Overlay::Rules(_)
-                | Overlay::Server(_),
+                | Overlay::Server(_)
+                | Overlay::Plan(_),
             )
             | None => None,
         };
@@ -438,7 +449,14 @@ impl App {
         match &mut self.overlay {
             Some(Overlay::Confirm(confirm)) => confirm.drawn(now),
             Some(Overlay::Many(many)) => many.drawn(now),
-            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_) | Overlay::Server(_)) | None => {}
+            Some(
+                Overlay::Help(_)
+                | Overlay::Detail(_)
+                | Overlay::Rules(_)
+                | Overlay::Server(_)
+                | Overlay::Plan(_),
+            )
+            | None => {}
         }
     }
 

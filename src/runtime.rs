@@ -357,6 +357,7 @@ impl Session {
             | Msg::Sample(_)
             | Msg::Holdings(..)
             | Msg::AdvisoryHolders(..)
+            | Msg::Plan(..)
             | Msg::Notice(..)
             | Msg::Timer => {}
         }
@@ -400,6 +401,9 @@ impl Session {
             }
             Effect::ReadAdvisoryHolders(target) => {
                 acting::read_advisory_holders(Arc::clone(&self.handles), target, self.messages.clone());
+            }
+            Effect::Explain(target, database, sql) => {
+                acting::explain(Arc::clone(&self.handles), target, (database, sql), self.messages.clone());
             }
             Effect::Copy(text) => self.copy(text),
             Effect::SetInterval(interval) => drop(self.pace.send_replace(Pace::screen(interval))),

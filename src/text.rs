@@ -4,10 +4,12 @@
 //! application name. It must not know what the text means.
 
 mod literals;
+mod statement;
 
 use std::borrow::Cow;
 
 pub use literals::{masked, without_password};
+pub use statement::{NotExplained, explained};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// Stands where something that must not reach the terminal was.

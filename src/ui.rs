@@ -51,6 +51,7 @@ pub fn draw(buffer: &mut Buffer, app: &App, layout: &Layout, theme: &Theme, glyp
         Some(Overlay::Confirm(confirm)) => overlay::confirm(&mut canvas, layout, confirm),
         Some(Overlay::Many(many)) => many::draw(&mut canvas, layout, many),
         Some(Overlay::Server(offset)) => overlay::server(&mut canvas, layout, app, *offset),
+        Some(Overlay::Plan(plan)) => overlay::plan(&mut canvas, layout, app, plan),
         Some(Overlay::Rules(menu)) => many::rules(&mut canvas, layout, app, *menu),
     }
 }

@@ -36,7 +36,14 @@ impl App {
             Some(Overlay::Confirm(_)) => self.overlay = None,
             Some(Overlay::Many(many)) if many.phase == Phase::Asking => self.overlay = None,
             Some(Overlay::Many(many)) => many.stop(),
-            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_) | Overlay::Server(_)) | None => {}
+            Some(
+                Overlay::Help(_)
+                | Overlay::Detail(_)
+                | Overlay::Rules(_)
+                | Overlay::Server(_)
+                | Overlay::Plan(_),
+            )
+            | None => {}
         }
     }
 
@@ -117,7 +124,14 @@ impl App {
                     many.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
                 }
             }
-            Some(Overlay::Help(_) | Overlay::Detail(_) | Overlay::Rules(_) | Overlay::Server(_)) | None => {}
+            Some(
+                Overlay::Help(_)
+                | Overlay::Detail(_)
+                | Overlay::Rules(_)
+                | Overlay::Server(_)
+                | Overlay::Plan(_),
+            )
+            | None => {}
         }
     }
 

@@ -121,6 +121,15 @@ pub static COMMANDS: &[Command] = &[
         open
     ),
     command!(
+        "explain",
+        Some("explain"),
+        Look,
+        ["e"],
+        "show the plan of the selected statement, without running it",
+        App::explain_disabled,
+        App::explain
+    ),
+    command!(
         "findings",
         Some("findings"),
         Look,

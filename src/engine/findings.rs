@@ -48,7 +48,7 @@ use super::statements::StatementRow;
 use super::{History, Metric, PgTick, RedisTick, Tick};
 use crate::model::postgres::{Sample, Session, SessionId, StatementKey, Upkeep};
 use crate::model::{Kind, Outage, Reading};
-use crate::text;
+use crate::{format, text};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -269,6 +269,21 @@ fn named(row: &StatementRow) -> String {
         Some(query) => text::fit(&text::line(&text::masked(query)), COLUMNS_MAX, false).into_owned(),
         None => format!("statement {}", row.key.queryid),
     }
+}
+
+/// What a statement takes, and how much slower that is than it was.
+fn takes(row: &StatementRow, mean_ms: f64) -> String {
+    /// From here on a difference is worth words.
+    const SLOWER: f64 = 2.0;
+    let mean = format::duration_ms(mean_ms);
+    let against = match row.slowdown.zip(row.mean_ms_before) {
+        Some((factor, before)) if SLOWER <= factor => {
+            format!(", {}x its average of {}", format::count(factor), format::duration_ms(before))
+        }
+        Some(_) | None => " on average".into(),
+    };
+    let share = format::share(row.share.unwrap_or_default());
+    format!("{} takes {mean}{against}; {share} of all execution time", named(row))
 }
 
 /// Whether our role sees the states of all sessions.

@@ -305,6 +305,7 @@ mod tests {
             senders: Reading::Fresh(Vec::new()),
             slots: Reading::Fresh(Vec::new()),
             receiver: Reading::Fresh(None),
+            upkeep: None,
         }
     }
 

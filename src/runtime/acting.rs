@@ -46,6 +46,20 @@ pub(super) fn act(
     });
 }
 
+/// Asks for a plan in a task of its own.
+pub(super) fn explain(
+    handles: Arc<Handles>,
+    target: TargetId,
+    (database, sql): (Arc<str>, Arc<str>),
+    messages: mpsc::Sender<Msg>,
+) {
+    tokio::spawn(async move {
+        let Some(handle) = handles.postgres.get(&target) else { return };
+        let plan = handle.explain(&database, &sql).await;
+        drop(messages.send(Msg::Plan(target, sql, plan)).await);
+    });
+}
+
 /// Keeps what came of an action in a task of its own.
 pub(super) fn keep_outcome(journal: Journal, record: Record, messages: mpsc::Sender<Msg>) {
     tokio::spawn(async move { keep(journal, record, false, &messages).await });

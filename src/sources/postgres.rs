@@ -8,6 +8,7 @@ mod act;
 mod batch;
 mod control;
 mod error;
+mod explain;
 mod link;
 mod locks;
 mod read;
@@ -56,6 +57,7 @@ pub fn not_yet_open(settings: Settings) -> Opened {
 /// The running tasks of one server. Dropping it closes the connections.
 #[derive(Debug)]
 pub struct Handle {
+    servers: Arc<Servers>,
     control: control::Counter,
     locks: mpsc::Sender<locks::Want>,
     _tasks: JoinSet<()>,
@@ -82,11 +84,11 @@ impl Opened {
         tasks.spawn(control::run(Arc::clone(&self.servers), own_pids.clone(), orders));
         let reader = sampler::Sampler::new(
             target.id,
-            self.servers,
+            Arc::clone(&self.servers),
             sampler::Wires { own_pids, pace, catalog: catalog_receiver, wants: want_sender.clone(), samples },
         );
         tasks.spawn(reader.run(self.first));
-        Handle { control: counter, locks: want_sender, _tasks: tasks }
+        Handle { servers: self.servers, control: counter, locks: want_sender, _tasks: tasks }
     }
 }
 
@@ -133,6 +135,11 @@ impl Handle {
     /// The processes that hold an advisory lock, read once on the locks connection.
     pub async fn advisory_holders(&self) -> Result<Vec<i32>, Reason> {
         self.want(locks::Want::AdvisoryHolders).await
+    }
+
+    /// The plan of a statement of a database, line by line, on a connection that is opened for it. It is never run.
+    pub async fn explain(&self, database: &str, sql: &str) -> Result<Vec<String>, Reason> {
+        explain::explain(&self.servers, database, sql).await
     }
 
     async fn want<T>(

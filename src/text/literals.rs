@@ -57,15 +57,18 @@ fn masked_flat(comment: &str) -> String {
     out
 }
 
-enum Token<'a> {
+/// A piece of a statement.
+pub(super) enum Token<'a> {
+    /// A string, a number, or a name in quotes that does not end.
     Literal,
+    /// A name, keyword, parameter or sign.
     Plain(&'a str),
     /// Opening, inside and end, which is empty where the text was cut.
     Comment(&'a str, &'a str, &'a str),
 }
 
 /// The first token and the rest, which is shorter.
-fn split(sql: &str) -> (Token<'_>, &str) {
+pub(super) fn split(sql: &str) -> (Token<'_>, &str) {
     if sql.starts_with("--") {
         let end = sql.find(['\n', '\r']).unwrap_or(sql.len());
         let (comment, rest) = sql.split_at(end);

@@ -5,7 +5,7 @@ use strum::IntoEnumIterator as _;
 
 use super::canvas::{Canvas, below, row};
 use super::layout::Layout;
-use crate::app::{App, COMMANDS, Confirm, Detail, Group, Role, Sheet, Span};
+use crate::app::{App, COMMANDS, Confirm, Detail, Group, Plan, Role, Sheet, Span};
 use crate::text;
 
 /// Clears the middle of the screen, draws a frame with a title, and returns the room inside.
@@ -79,6 +79,11 @@ pub(super) fn server(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, offset
     if let Some(sheet) = app.server_sheet() {
         fields(canvas, layout, &sheet, offset);
     }
+}
+
+/// The plan of a statement.
+pub(super) fn plan(canvas: &mut Canvas<'_>, layout: &Layout, app: &App, plan: &Plan) {
+    fields(canvas, layout, &app.plan_sheet(plan), plan.offset);
 }
 
 /// A sheet, its values broken at the width.

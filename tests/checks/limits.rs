@@ -22,7 +22,7 @@ fn observed(bodies: Vec<Body>) -> Observer {
 }
 
 /// What is found in a sample, when the next is the same.
-fn found(sample: PgSample) -> Vec<Finding> {
+fn found(sample: &PgSample) -> Vec<Finding> {
     let body = || Body::Postgres(Box::new(sample.clone()));
     observed(vec![body(), body()]).findings().to_vec()
 }
@@ -44,19 +44,19 @@ fn with_sessions(count: i32) -> PgSample {
 
 #[test]
 fn a_healthy_server_is_quiet() {
-    assert_eq!(told(&found(calm(0))), []);
-    assert_eq!(told(&found(with_sessions(76))), [], "77 of 97 are less than 80 %");
+    assert_eq!(told(&found(&calm(0))), []);
+    assert_eq!(told(&found(&with_sessions(76))), [], "77 of 97 are less than 80 %");
 }
 
 #[test]
 fn connections_near_the_limit_name_their_holder() {
-    let warned = found(with_sessions(77));
+    let warned = found(&with_sessions(77));
     assert_eq!(
         told(&warned),
         [("connections", Severity::Warning, "78 of 97 usable connections in use: web holds 26")]
     );
     assert!((warned[0].evidence.threshold - 80.0).abs() < 1e-9);
-    assert_eq!(told(&found(with_sessions(92)))[0].1, Severity::Critical, "93 of 97 are more than 95 %");
+    assert_eq!(told(&found(&with_sessions(92)))[0].1, Severity::Critical, "93 of 97 are more than 95 %");
 }
 
 /// What is told with each of these counts of sessions, one a second.
@@ -99,7 +99,7 @@ fn what_is_told_keeps_its_beginning_while_its_check_cannot_tell() {
 
 #[test]
 fn a_pile_up_is_told_by_its_root_and_the_root_only_once() {
-    let findings = found(postgres(0, true));
+    let findings = found(&postgres(0, true));
     let of_root = findings.iter().filter(|it| it.summary.contains("4242"));
     assert_eq!(
         of_root.map(|it| (it.check, it.severity, it.summary.as_str())).collect::<Vec<_>>(),
@@ -119,7 +119,7 @@ fn an_idle_transaction_is_told_from_its_limit_on() {
         if let Reading::Fresh(sessions) = &mut sample.sessions {
             sessions.push(session(at(0), 5000, "billing", State::IdleInTransaction, seconds, "UPDATE"));
         }
-        found(sample)
+        found(&sample)
     };
     assert_eq!(told(&aged(299)), []);
     assert_eq!(

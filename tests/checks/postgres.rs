@@ -96,6 +96,7 @@ const A_MINUTE: &str = "judged over a minute";
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = of_sessions();
+    all.extend(of_transactions());
     all.extend(of_statements());
     all.extend(of_counters());
     all.extend(of_changes());
@@ -157,12 +158,17 @@ fn of_sessions() -> Vec<Case> {
             says: "1 commit waits for a synchronous standby to confirm, the longest for 7s",
             blind: (without_sessions, NO_SESSIONS),
         },
+    ]
+}
+
+fn of_transactions() -> Vec<Case> {
+    vec![
         Case {
             check: "idle-in-transaction",
             seconds: 1,
             sample: |second| {
                 changed(second, |it| {
-                    sessions(it, 1, "web", State::IdleInTransaction, 400, "UPDATE t SET a = 1")
+                    sessions(it, 1, "web", State::IdleInTransaction, 400, "UPDATE t SET a = 1");
                 })
             },
             severity: Severity::Warning,
@@ -344,7 +350,7 @@ fn of_upkeep() -> Vec<Case> {
                 })
             },
             severity: Severity::Warning,
-            says: "database shop has not been frozen for 1.2G transactions, 55.8% of what there are",
+            says: "database shop has not been frozen for 1200M transactions, 55.8% of what there are",
             blind: (|second| kept(second, |it| it.freeze_ages = unread()), NOT_LET),
         },
         Case {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use dbtriage::app::{App, Msg};
+use dbtriage::app::{App, Effect, Msg};
 use dbtriage::model::postgres::{Rights, Sample, Server};
 use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason};
+use dbtriage::terminal::Input;
 use insta::assert_snapshot;
 
 use super::frame;
@@ -98,4 +99,29 @@ fn positions_that_are_refused_are_told_where_they_are_missing() {
     });
     press(&mut app, 80, 24, &["4"]);
     assert_snapshot!(frame(&mut app, 80, 24));
+}
+
+#[test]
+fn a_plan_is_asked_for_and_shown_and_why_there_is_none() {
+    let mut app = app(false);
+    press(&mut app, 120, 40, &["3"]);
+    let effects = app.update(at(4), Msg::Input(Input::Key("e".parse().unwrap())));
+    let [Effect::Explain(target, database, sql)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((target.0, &**database), (0, "reports"));
+    assert_snapshot!("a_plan_is_asked_for", frame(&mut app, 120, 40));
+    let plan = [
+        "Index Scan using reports_type_hash on reports  (cost=0.42..8.44 rows=1 width=91)",
+        "  Index Cond: ((report_type = $1) AND (hash = 'abc'::text))",
+    ];
+    let answer = Ok(plan.map(str::to_owned).to_vec());
+    app.update(at(5), Msg::Plan(*target, Arc::clone(sql), answer));
+    assert_snapshot!("a_plan_is_shown", frame(&mut app, 80, 24));
+    app.private = true;
+    let masked = frame(&mut app, 80, 24);
+    assert!(masked.contains("hash = ?") && masked.contains("cost=0.42..8.44"), "{masked}");
+    app.private = false;
+    let why =
+        Reason::new("permission denied for table reports").with_hint("GRANT pg_read_all_data TO oncall;");
+    app.update(at(5), Msg::Plan(*target, Arc::clone(sql), Err(why)));
+    assert_snapshot!("why_there_is_no_plan", frame(&mut app, 80, 24));
 }

@@ -40,6 +40,12 @@ pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
             }
             return scroll_overlay(app, chord, |moved| Overlay::Detail(detail.scrolled(moved)));
         }
+        Some(Overlay::Plan(mut plan)) => {
+            return scroll_overlay(app, chord, |moved| {
+                plan.offset = plan.offset.saturating_add_signed(moved);
+                Overlay::Plan(plan)
+            });
+        }
         None => {}
     }
     run(app, chord)

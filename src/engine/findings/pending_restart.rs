@@ -13,18 +13,18 @@ pub(super) const CHECK: Check =
 const NAMES_MAX: usize = 3;
 
 fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
-    let (_, names) = match upkeep(situation, |upkeep| &upkeep.pending_restart) {
+    let (_, waiting) = match upkeep(situation, |upkeep| &upkeep.pending_restart) {
         Ok(read) => read,
         Err(verdict) => return verdict,
     };
-    if names.is_empty() {
+    if waiting.is_empty() {
         return Verdict::Quiet;
     }
-    let mut named: Vec<&str> = names.iter().take(NAMES_MAX).map(Arc::as_ref).collect();
-    if names.len() > NAMES_MAX {
+    let mut named: Vec<&str> = waiting.iter().take(NAMES_MAX).map(Arc::as_ref).collect();
+    if waiting.len() > NAMES_MAX {
         named.push("...");
     }
-    let count = names.len();
+    let count = waiting.len();
     Verdict::Found(vec![Found {
         severity: Severity::Notice,
         summary: format!("changed and waiting for a restart: {}", named.join(", ")),

@@ -16,6 +16,9 @@ pub(super) const CHECK: Check =
 const MAINTENANCE: [&str; 8] =
     ["VACUUM", "ANALYZE", "CREATE", "REINDEX", "CLUSTER", "COPY", "REFRESH", "ALTER"];
 
+/// What tells one statement from another: its id, or its text where sessions tell no id.
+type Statement = (Option<i64>, Option<Arc<str>>);
+
 fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     let sample = &tick.sample;
@@ -31,7 +34,7 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
             && !session.waits_for_sessions()
             && !is_maintenance(&session.query)
     };
-    let mut alike: BTreeMap<(Option<i64>, Option<Arc<str>>), Vec<(f64, &Session)>> = BTreeMap::new();
+    let mut alike: BTreeMap<Statement, Vec<(f64, &Session)>> = BTreeMap::new();
     for session in sessions.iter().filter(is_meant) {
         let Some(start) = session.query_start else { continue };
         let seconds = format::seconds_between(start, sample.server_time);

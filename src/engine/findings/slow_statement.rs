@@ -1,10 +1,9 @@
 //! A statement whose executions take long, slower than before or not.
 
 use super::{
-    Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, named,
-    rows_of_statements, severity_told,
+    Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, rows_of_statements,
+    severity_told, takes,
 };
-use crate::format;
 use crate::model::Kind;
 
 pub(super) const CHECK: Check =
@@ -33,12 +32,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             let severity = if is_rare { Severity::Notice } else { severity };
             Some(Found {
                 severity,
-                summary: format!(
-                    "{} takes {} on average; {} of all execution time",
-                    named(row),
-                    format::duration_ms(mean),
-                    format::share(row.share.unwrap_or_default())
-                ),
+                summary: takes(row, mean),
                 subject,
                 help: "Enter goes to it; sessions that run it now are in pane 1".into(),
                 evidence: Evidence { value: mean, threshold, unit: "ms" },

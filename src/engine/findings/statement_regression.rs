@@ -1,10 +1,9 @@
 //! A statement that has become much slower than it was, and costs much.
 
 use super::{
-    Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, named, rows_of_statements,
-    severity_told,
+    Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, rows_of_statements, severity_told,
+    takes,
 };
-use crate::format;
 use crate::model::Kind;
 
 pub(super) const CHECK: Check = Check::of(
@@ -31,21 +30,13 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         .iter()
         .filter(|row| row.share.is_some_and(|share| SHARE_MIN <= share))
         .filter_map(|row| {
-            let (mean, before) = row.mean_ms.filter(|mean| MEAN_MIN_MS <= *mean).zip(row.mean_ms_before)?;
+            let mean = row.mean_ms.filter(|mean| MEAN_MIN_MS <= *mean)?;
             let factor = row.slowdown?;
             let subject = Subject::Statement(row.key);
             let (severity, threshold) = limits.judge(factor, severity_told(told, subject))?;
-            let summary = format!(
-                "{} takes {}, {}x its average of {}; {} of all execution time",
-                named(row),
-                format::duration_ms(mean),
-                format::count(factor),
-                format::duration_ms(before),
-                format::share(row.share.unwrap_or_default())
-            );
             Some(Found {
                 severity,
-                summary,
+                summary: takes(row, mean),
                 subject,
                 help: "Enter goes to it; look at its plan, at dead tuples, and at what changed".into(),
                 evidence: Evidence { value: factor, threshold, unit: "times" },

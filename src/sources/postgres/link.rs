@@ -123,13 +123,13 @@ pub(super) async fn connect(
     settings: &Settings,
     endpoint: &Endpoint,
     wanted: TargetSessionAttrs,
-    with_limits: bool,
+    limits: Limits,
 ) -> Result<Connection, ConnectError> {
     let encryption = encryption(settings, endpoint);
-    let (connection, in_recovery) = match open_bounded(settings, endpoint, encryption, with_limits).await {
+    let (connection, in_recovery) = match open_bounded(settings, endpoint, encryption, limits).await {
         // libpq: what is only preferred is left out where that is what stands in the way.
         Err(Refusal::Encryption(first)) if encryption == Encryption::Prefer => {
-            open_bounded(settings, endpoint, Encryption::Disable, with_limits).await.map_err(|_| first)
+            open_bounded(settings, endpoint, Encryption::Disable, limits).await.map_err(|_| first)
         }
         opened => opened.map_err(Refusal::into_error),
     }?;
@@ -141,10 +141,10 @@ async fn open_bounded(
     settings: &Settings,
     endpoint: &Endpoint,
     encryption: Encryption,
-    with_limits: bool,
+    limits: Limits,
 ) -> Result<(Connection, bool), Refusal> {
-    match open(settings, endpoint, encryption, with_limits).await {
-        Err(Refusal::Options) => open(settings, endpoint, encryption, false).await,
+    match open(settings, endpoint, encryption, limits).await {
+        Err(Refusal::Options) => open(settings, endpoint, encryption, Limits::None).await,
         opened => opened,
     }
 }
@@ -154,15 +154,15 @@ async fn open(
     settings: &Settings,
     endpoint: &Endpoint,
     encryption: Encryption,
-    with_limits: bool,
+    limits: Limits,
 ) -> Result<(Connection, bool), Refusal> {
     let connector = if encryption == Encryption::Disable { tls::unused() } else { tls::connector(settings) }
         .map_err(ConnectError::hopeless)?;
     let driver_error = |error: &tokio_postgres::Error| ConnectError::from_driver(error, endpoint, settings);
-    let config = driver_config(settings, endpoint, encryption, with_limits);
+    let config = driver_config(settings, endpoint, encryption, limits);
     let connected = wire::connect(&config, connector, endpoint, settings.connect_timeout).await;
     let LoggedIn { client, connection, bound, address } = connected.map_err(|failure| match &failure {
-        Failure::Driver(error) if with_limits && is_about_options(error) => Refusal::Options,
+        Failure::Driver(error) if limits != Limits::None && is_about_options(error) => Refusal::Options,
         Failure::Driver(error) if may_be_about_tls(error) => {
             Refusal::Encryption(failure.into_error(endpoint, settings))
         }
@@ -231,12 +231,7 @@ fn encryption(settings: &Settings, endpoint: &Endpoint) -> Encryption {
     }
 }
 
-fn driver_config(
-    settings: &Settings,
-    endpoint: &Endpoint,
-    encryption: Encryption,
-    with_limits: bool,
-) -> Config {
+fn driver_config(settings: &Settings, endpoint: &Endpoint, encryption: Encryption, limits: Limits) -> Config {
     let mut config = Config::new();
     config
         .user(&settings.user)
@@ -248,8 +243,12 @@ fn driver_config(
     if let Some(Secret(password)) = settings.password.as_ref().or(endpoint.password.as_ref()) {
         config.password(password);
     }
-    let limits = if with_limits { LIMITS } else { "" };
-    let options = [settings.options.as_deref().unwrap_or_default(), limits].join(" ");
+    let [limits, path] = match limits {
+        Limits::All => [LIMITS, SEARCH_PATH],
+        Limits::WithoutPath => [LIMITS, ""],
+        Limits::None => ["", ""],
+    };
+    let options = [settings.options.as_deref().unwrap_or_default(), limits, path].join(" ");
     if !options.trim().is_empty() {
         config.options(options.trim());
     }
@@ -258,9 +257,23 @@ fn driver_config(
 
 /// Every session of ours is bounded and harmless. The limits come with the login and not by SET: through a pooler
 /// a SET would stay on a server connection that the application is given next.
-const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c search_path=pg_catalog -c jit=off \
+const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c jit=off \
     -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on \
     -c idle_in_transaction_session_timeout=10s";
+
+/// Nothing of a user's is taken for something of the server's.
+const SEARCH_PATH: &str = "-c search_path=pg_catalog";
+
+/// Which settings of ours come with the login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// All of them.
+    All,
+    /// Those that bound it; names are looked up as for our role.
+    WithoutPath,
+    /// None: a pooler stands between.
+    None,
+}
 
 /// Who we are there, and whether our limits are in force: a pooler may swallow them without a word.
 const HELLO: &str = "/* dbtriage:hello */ SELECT /* dbtriage */ pg_backend_pid(), pg_is_in_recovery(),

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::error::ConnectError;
-use super::link::{self, Connection, Line};
+use super::link::{self, Connection, Limits, Line};
 use super::settings::{Endpoint, Settings, TargetSessionAttrs};
 use crate::model::Reason;
 use crate::sources::backoff::{Backoff, Retry};
@@ -152,7 +152,7 @@ impl Servers {
         for wanted in passes {
             failures.clear();
             for (place, endpoint) in self.settings.endpoints.iter().enumerate() {
-                match self.connect(place, endpoint, *wanted, true).await {
+                match self.connect(place, endpoint, *wanted, Limits::All).await {
                     Ok(connection) => return Ok(connection),
                     Err(error) => {
                         let is_final = *wanted == TargetSessionAttrs::Any && error.is_last_word();
@@ -170,19 +170,27 @@ impl Servers {
     /// Connects the sampler once more to the endpoint in use, whatever server answers there by now.
     async fn connect_again(&self) -> Result<Connection, ConnectError> {
         let endpoint = self.endpoint().ok_or_else(no_host)?;
-        self.connect(self.in_use().place, endpoint, TargetSessionAttrs::Any, true).await
+        self.connect(self.in_use().place, endpoint, TargetSessionAttrs::Any, Limits::All).await
     }
 
     /// Connects to the very server that the sampler reads.
     pub(super) async fn connect_current(&self) -> Result<Connection, ConnectError> {
         let wanted = self.in_use();
         let endpoint = self.endpoint().ok_or_else(no_host)?.at(wanted.address);
-        let connection =
-            self.connect(wanted.place, &endpoint, TargetSessionAttrs::Any, !self.pooled()).await?;
+        let limits = if self.pooled() { Limits::None } else { Limits::All };
+        let connection = self.connect(wanted.place, &endpoint, TargetSessionAttrs::Any, limits).await?;
         if wanted.started_at.is_some_and(|started_at| started_at != connection.started_at) {
             return Err(ConnectError::another_server(&endpoint));
         }
         Ok(connection)
+    }
+
+    /// Connects to a database of that server with the search path that our role has there.
+    pub(super) async fn connect_beside(&self, database: &str) -> Result<Connection, ConnectError> {
+        let endpoint = self.endpoint().ok_or_else(no_host)?.at(self.in_use().address);
+        let settings = Settings { database: database.to_owned(), ..self.settings.clone() };
+        let limits = if self.pooled() { Limits::None } else { Limits::WithoutPath };
+        link::connect(&settings, &endpoint, TargetSessionAttrs::Any, limits).await
     }
 
     async fn connect(
@@ -190,9 +198,9 @@ impl Servers {
         place: usize,
         endpoint: &Endpoint,
         wanted: TargetSessionAttrs,
-        with_limits: bool,
+        limits: Limits,
     ) -> Result<Connection, ConnectError> {
-        let attempt = link::connect(&self.settings, endpoint, wanted, with_limits);
+        let attempt = link::connect(&self.settings, endpoint, wanted, limits);
         let mut connection = timeout(self.settings.connect_timeout, attempt)
             .await
             .unwrap_or_else(|_| Err(ConnectError::timed_out(endpoint, &self.settings, self.pooled())))?;
