@@ -125,7 +125,8 @@ fn a_connection_spike_is_told_within_three_seconds() {
     admin.execute("SELECT pg_stat_statements_reset()").unwrap();
     let load = lab.play(Scenario::ConnectionSpike).unwrap();
     // What runs for the first time is counted when it ends.
-    let slow = "SELECT count(*) FROM pg_stat_statements WHERE max_exec_time > 1000 AND query LIKE '%payload_hash%'";
+    let slow =
+        "SELECT count(*) FROM pg_stat_statements WHERE max_exec_time > 1000 AND query LIKE '%payload_hash%'";
     until("the first slow statement to end", PATIENCE, || admin.cell(slow).unwrap() != "0");
     let mut tty = Tty::start(PROGRAM, (200, 50), &[&lab.primary().uri("oncall", "shop")]);
     let told = tty.wait_for("the holder and the statement", PATIENCE, |screen| {

@@ -160,6 +160,8 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # slow_active_sessions = 3.0                                      # critical only if so many run the statement
 # slow_statement_ms = { warning = 1000.0, critical = 5000.0 }     # mean of one statement
 # query_latency_ms = { warning = 100.0 }                          # mean of all executions
+# operation_spike_factor = { notice = 2.0 }                       # against the last hour
+# operation_spike_since_reset_factor = { notice = 5.0 }           # before an hour was watched
 # rollback_percent = { warning = 10.0 }                           # over a minute
 # replication_lag_seconds = { notice = 2.0, warning = 5.0, critical = 30.0 }
 # replication_lag_bytes = { warning = 1e8, critical = 1e9 }

@@ -13,6 +13,7 @@ mod deadlocks;
 mod idle_in_transaction;
 mod idle_sessions;
 mod long_transaction;
+mod operation_spike;
 mod pending_restart;
 mod pooler;
 mod query_latency;
@@ -317,6 +318,7 @@ pub const CHECKS: &[Check] = &[
     slow_active::CHECK,
     slow_statement::CHECK,
     query_latency::CHECK,
+    operation_spike::CHECK,
     rollback_ratio::CHECK,
     standby_gone::CHECK,
     replication_lag::CHECK,

@@ -20,6 +20,8 @@ pub(crate) fn calm(second: i64) -> Sample {
         }
         senders
     });
+    // A million transactions by twelve hundred a second.
+    database(&mut sample, |counters| counters.stats_reset = moment::ago(moment::start(), 834));
     counters(&mut sample, |statements| {
         statements[0].total_exec_ms = 41_000.0 + 160.0 * float(second);
     });
@@ -371,6 +373,21 @@ fn of_upkeep() -> Vec<Case> {
 
 fn of_counters() -> Vec<Case> {
     vec![
+        Case {
+            check: "operation-spike",
+            seconds: 302,
+            sample: |second| {
+                changed(second, |it| {
+                    database(it, |counters| {
+                        counters.stats_reset = moment::ago(moment::start(), 100_000);
+                        counters.xact_commit = 10_000_000 + second * 1200;
+                    });
+                })
+            },
+            severity: Severity::Notice,
+            says: "1.2k transactions/s over the last 5m00s, 12x the average of the time since the reset",
+            blind: (healthy, "judged over five minutes"),
+        },
         Case {
             check: "deadlocks",
             seconds: 62,

@@ -103,6 +103,10 @@ pub struct Thresholds {
     pub slow_statement_ms: Limits,
     /// Mean of one statement as a multiple of its mean before.
     pub statement_regression_factor: Limits,
+    /// Transactions per second over five minutes, as a multiple of those of the last hour.
+    pub operation_spike_factor: Limits,
+    /// The same as a multiple of the average since the counters were reset, until an hour was watched.
+    pub operation_spike_since_reset_factor: Limits,
     /// Commits that wait for a synchronous standby, seconds.
     pub sync_rep_seconds: Limits,
     /// Replay behind the primary, seconds.
@@ -159,6 +163,8 @@ impl Default for Thresholds {
             query_latency_ms: Limits::warning(100.0),
             slow_statement_ms: Limits::two(1_000.0, 5_000.0),
             statement_regression_factor: Limits::warning(3.0),
+            operation_spike_factor: Limits::notice(2.0),
+            operation_spike_since_reset_factor: Limits::notice(5.0),
             sync_rep_seconds: Limits { notice: None, warning: None, critical: Some(5.0) },
             replication_lag_seconds: Limits::three(2.0, 5.0, 30.0),
             replication_lag_bytes: Limits::two(100.0 * MB, 1_000.0 * MB),

@@ -1,0 +1,61 @@
+//! Many more transactions than usual, for five minutes.
+
+use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
+use crate::engine::rates::float;
+use crate::engine::{Metric, PgTick};
+use crate::format;
+use crate::model::Kind;
+
+pub(super) const CHECK: Check =
+    Check::of(Kind::Postgres, "operation-spike", "many more transactions than usual, for five minutes", rule);
+
+const WINDOW_SECONDS: f64 = 300.0;
+const HOUR_SECONDS: f64 = 3600.0;
+/// Fewer transactions are no spike, however few there were.
+const TRANSACTIONS_MIN_PER_SECOND: f64 = 10.0;
+
+fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
+    let Some(tick) = situation.postgres() else { return NO_SAMPLE };
+    let Some(now) = situation.mean(Metric::Transactions, WINDOW_SECONDS) else {
+        return Verdict::NotYet("judged over five minutes");
+    };
+    let hour = situation.history.mean(Metric::Transactions, HOUR_SECONDS);
+    let thresholds = situation.thresholds;
+    // Until an hour was watched what the counters hold from before we came stands for it, with more distance.
+    let (usual, of_what, limits) = match hour.filter(|hour| HOUR_SECONDS <= hour.seconds) {
+        Some(hour) => (hour.value, "the last hour", thresholds.operation_spike_factor),
+        None => match since_reset(tick) {
+            Some(usual) => (usual, "the time since the reset", thresholds.operation_spike_since_reset_factor),
+            None => return Verdict::NotYet("judged against an hour, which was not watched yet"),
+        },
+    };
+    if now.value < TRANSACTIONS_MIN_PER_SECOND || usual <= 0.0 {
+        return Verdict::Quiet;
+    }
+    let factor = now.value / usual;
+    let Some((severity, threshold)) = limits.judge(factor, severity_told(told, Subject::Server)) else {
+        return Verdict::Quiet;
+    };
+    Verdict::Found(vec![Found {
+        severity,
+        summary: format!(
+            "{} transactions/s over the last {}, {}x the average of {of_what}",
+            format::count(now.value),
+            format::age(now.seconds),
+            format::count(factor)
+        ),
+        subject: Subject::Server,
+        help: "is there more to do, or is it retries and loops? pane 3 sorted by calls tells which statements rise".into(),
+        evidence: Evidence { value: factor, threshold, unit: "times" },
+    }])
+}
+
+/// Transactions per second since the counters were last reset; `None` where that is not known.
+fn since_reset(tick: &PgTick) -> Option<f64> {
+    let databases = tick.sample.databases.value()?;
+    let rates = databases.iter().filter_map(|it| {
+        let seconds = format::seconds_between(it.stats_reset?, tick.sample.server_time);
+        (seconds > 0.0).then(|| float(it.xact_commit + it.xact_rollback) / seconds)
+    });
+    rates.reduce(|sum, rate| sum + rate)
+}
