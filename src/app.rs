@@ -17,17 +17,21 @@ mod locks;
 mod many;
 mod marks;
 mod outcome;
+mod pane;
 mod plan;
 mod server;
 mod statements;
 mod table;
+mod tables;
 mod vitals;
+mod waits;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use strum::IntoEnumIterator as _;
 
 pub use activity::{ActivityRow, GroupBy, GroupRow, groups, of_group as sessions_of_group};
 pub use columns::Columns;
@@ -43,9 +47,15 @@ pub use locks::{
 };
 pub use many::{Advisory, Entry, Many, Phase};
 pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
+pub use pane::{Pane, Viewport};
 pub use plan::Plan;
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
+pub use tables::{
+    CONSTRAINT_COLUMNS, CellOf, INDEX_COLUMNS, Shown, TableLine, constraint as constraint_of,
+    index as index_of, table as table_of,
+};
 pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
+pub use waits::{COLUMNS as WAIT_COLUMNS, WaitLine};
 
 use crate::engine::findings::Subject;
 use crate::engine::{Observer, PgTick, RedisTick, Severity, Tick};
@@ -119,51 +129,6 @@ pub struct Order {
     pub record: Record,
 }
 
-/// The panes, by their number on the keyboard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::EnumIter)]
-#[expect(missing_docs, reason = "the names are the titles")]
-pub enum Pane {
-    Activity = 1,
-    Locks,
-    Statements,
-    Replication,
-    Cache,
-    Events = 8,
-}
-
-impl Pane {
-    /// Its title.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Activity => "Activity",
-            Self::Locks => "Locks",
-            Self::Statements => "Statements",
-            Self::Replication => "Replication",
-            Self::Cache => "Cache",
-            Self::Events => "Events",
-        }
-    }
-}
-
-/// What the layout tells the application: how many rows each pane's body has, so that paging knows its height.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Viewport {
-    /// Rows of the body, by pane; a pane that is not on the screen is absent.
-    pub rows: Vec<(Pane, usize)>,
-    /// Rows of an overlay's body.
-    pub overlay_rows: usize,
-    /// Rows of the list of those that are meant, when there are many.
-    pub list_rows: usize,
-    /// Whether the screen is too small for anything but a message.
-    pub too_small: bool,
-}
-
-impl Viewport {
-    fn rows_of(&self, pane: Pane) -> usize {
-        self.rows.iter().find(|(shown, _)| *shown == pane).map_or(10, |(_, rows)| *rows)
-    }
-}
-
 /// Names a finding for as long as it lasts.
 pub type FindingKey = (TargetId, &'static str, Subject);
 
@@ -227,6 +192,8 @@ pub struct Options {
     pub operator: Operator,
     /// Whether the screen opens without the literals of statements.
     pub redact: bool,
+    /// Processors of the server, where somebody told: a line in the chart of waits.
+    pub cpus: Option<u32>,
 }
 
 /// The state of the program.
@@ -255,6 +222,10 @@ pub struct App {
     pub locks: locks::LocksView,
     /// State of the Statements pane.
     pub statements: statements::StatementsView,
+    /// State of the Waits pane.
+    pub waits: waits::WaitsView,
+    /// State of the Tables pane.
+    pub tables: tables::TablesView,
     /// State of the Events pane.
     pub events: events::EventsView,
     /// The marked sessions of the shown PostgreSQL server.
@@ -296,6 +267,8 @@ impl App {
             activity: activity::ActivityView::default(),
             locks: locks::LocksView::default(),
             statements: statements::StatementsView::default(),
+            waits: waits::WaitsView::default(),
+            tables: tables::TablesView::default(),
             events: events::EventsView::starting_at(now),
             marks: Marks::default(),
             overlay: None,
@@ -354,11 +327,12 @@ impl App {
             self.withdraw_question();
         }
         self.viewport = viewport;
-        let rows = |pane| self.viewport.rows_of(pane);
-        self.activity.list.scroll_to_selection(rows(Pane::Activity));
-        self.locks.list.scroll_to_selection(rows(Pane::Locks));
-        self.statements.list.scroll_to_selection(rows(Pane::Statements));
-        self.events.list.scroll_to_selection(rows(Pane::Events));
+        for pane in Pane::iter() {
+            let rows = self.viewport.rows_of(pane);
+            if let Some(list) = self.list_of(pane) {
+                list.scroll_to_selection(rows);
+            }
+        }
     }
 
     /// When something changes by itself: a toast ends, the next of many signals is due.
@@ -477,16 +451,15 @@ impl App {
 
     /// Lists the rows of every pane anew: after a sample, a filter, a sort.
     fn refresh(&mut self) {
-        let tick = self
-            .observers
-            .get(self.postgres.map_or(usize::MAX, |id| id.0))
-            .and_then(Observer::tick)
-            .and_then(Tick::postgres);
-        let Some(tick) = tick else { return };
+        let observer = self.observers.get(self.postgres.map_or(usize::MAX, |id| id.0));
+        let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
+        let Some((observer, tick)) = observer.zip(tick) else { return };
         self.marks.forget_gone(tick);
         self.activity.refresh(tick, &self.options.columns.activity);
         self.locks.refresh(tick);
         self.statements.refresh(tick, &self.options.columns.statements);
+        self.waits.refresh(observer.waits());
+        self.tables.refresh(tick, &self.options.columns.tables);
         self.events.refresh();
         let viewport = self.viewport.clone();
         self.resized(viewport);

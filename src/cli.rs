@@ -80,6 +80,9 @@ pub struct ScreenArgs {
     /// Unbind cancel and terminate
     #[arg(long)]
     pub read_only: bool,
+    /// Processors of the server: a line in the chart of waits, above which sessions must queue for one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub cpus: Option<u32>,
     /// Theme: default, dark, mono, or a file in the themes folder of the config
     #[arg(long, value_name = "NAME")]
     pub theme: Option<String>,

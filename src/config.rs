@@ -45,6 +45,8 @@ pub struct ScreenConfig {
     pub read_only: bool,
     /// Whether statements are shown without their literals.
     pub redact: bool,
+    /// Processors of the server, where somebody told.
+    pub cpus: Option<u32>,
     /// Who is left out when acting on many, and how fast that goes.
     pub limits: Limits,
     /// Whether the screen opens although nothing can be reached.
@@ -87,6 +89,7 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
         },
         read_only: args.read_only || file.read_only,
         redact: args.connection.redact,
+        cpus: args.cpus,
         limits: limits(&file)?,
         wait: args.wait,
         log: args.connection.log.clone(),

@@ -13,7 +13,9 @@ pub mod privacy;
 pub mod rates;
 pub mod replication;
 pub mod statements;
+pub mod tables;
 pub mod vitals;
+pub mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,8 @@ pub struct PgTick {
     pub cache: rates::PgCache,
     /// Average active sessions by class and event.
     pub waits: Vec<vitals::Wait>,
+    /// Tables with their rates; `None` while nobody looks at them.
+    pub tables: Option<Arc<tables::TableRows>>,
 }
 
 /// What a Redis sample means.
@@ -118,6 +122,7 @@ pub struct Observer {
     history: History,
     changes: changes::Changes,
     findings: Findings,
+    waits: waits::WaitHistory,
 }
 
 /// The earlier samples that PostgreSQL's rates are taken against.
@@ -127,6 +132,7 @@ struct PgBaseline {
     statements: statements::StatementBaseline,
     lag: replication::LagHistory,
     waits: vitals::WaitCounts,
+    tables: tables::TablesBaseline,
 }
 
 impl Observer {
@@ -143,6 +149,7 @@ impl Observer {
             history: History::default(),
             changes: changes::Changes::default(),
             findings: Findings::default(),
+            waits: waits::WaitHistory::default(),
         }
     }
 
@@ -162,6 +169,7 @@ impl Observer {
         }
         if let Some(tick) = self.tick.as_ref().filter(|_| self.outage.is_none()).and_then(Tick::postgres) {
             self.changes.observe(&tick.sample, &tick.replication, taken_at);
+            self.waits.observe(&tick.sample, taken_at);
         }
         match &self.tick {
             Some(tick) if self.outage.is_none() => self.history.push(tick),
@@ -193,6 +201,11 @@ impl Observer {
     /// Vitals of the last minutes.
     pub const fn history(&self) -> &History {
         &self.history
+    }
+
+    /// What active sessions waited for over the last hour.
+    pub const fn waits(&self) -> &waits::WaitHistory {
+        &self.waits
     }
 
     /// What was found, worst first.
@@ -228,6 +241,7 @@ impl Observer {
             vitals: vitals::postgres(&sample, forest.value(), &counters, seconds),
             cache: rates::postgres_cache(&counters, seconds),
             waits: state.waits.averages(),
+            tables: state.tables.derive(sample.tables.as_ref()),
             forest,
             statements,
             replication,

@@ -22,7 +22,7 @@ pub use snapshot::{check, snapshot};
 use self::logging::Journal;
 use self::opening::{Handles, Opened};
 use self::screen::Screen;
-use crate::app::{App, Effect, Msg, Options};
+use crate::app::{App, Effect, Msg, Options, Pane};
 use crate::config::{ConfigError, ScreenConfig};
 use crate::engine::{Baseline, Observer, Severity};
 use crate::model::Sample;
@@ -195,6 +195,7 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         columns: config.columns,
         read_only: config.read_only,
         redact: config.redact,
+        cpus: config.cpus,
         interval: config.interval,
         limits: config.limits,
         operator: operator(environment),
@@ -376,6 +377,9 @@ impl Session {
         assert!(!self.panics, "asked for by DBTRIAGE_TEST_PANIC");
         let layout = crate::ui::layout(self.screen.area(), &self.app);
         self.app.resized(layout.viewport());
+        // Tables are read only while they are on the screen.
+        let tables_of = self.app.postgres.filter(|_| layout.shows(Pane::Tables));
+        self.pace.send_if_modified(|pace| std::mem::replace(&mut pace.tables_of, tables_of) != tables_of);
         let mut buffer = self.screen.blank();
         crate::ui::draw(&mut buffer, &self.app, &layout, &self.theme, self.glyphs);
         buffer
@@ -406,7 +410,9 @@ impl Session {
                 acting::explain(Arc::clone(&self.handles), target, (database, sql), self.messages.clone());
             }
             Effect::Copy(text) => self.copy(text),
-            Effect::SetInterval(interval) => drop(self.pace.send_replace(Pace::screen(interval))),
+            Effect::SetInterval(interval) => self.pace.send_modify(|pace| {
+                *pace = Pace { tables_of: pace.tables_of, ..Pace::screen(interval) };
+            }),
             Effect::Redraw => self.screen.forget(),
             Effect::Suspend => self.suspend(),
             Effect::Quit(keep) => {

@@ -10,6 +10,8 @@ pub mod redis;
 
 use std::time::Duration;
 
+use crate::model::TargetId;
+
 /// How often a source reads, settable while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -19,6 +21,8 @@ pub struct Pace {
     pub statements_every: Duration,
     /// The least time between two readings of statement texts.
     pub texts_every: Duration,
+    /// The server whose tables somebody looks at.
+    pub tables_of: Option<TargetId>,
 }
 
 /// How long a report waits for locks and names.
@@ -31,12 +35,13 @@ impl Pace {
             interval,
             statements_every: interval.max(Duration::from_secs(2)),
             texts_every: Duration::from_secs(10),
+            tables_of: None,
         }
     }
 
     /// The pace of a report: everything with each sample, because there are only a few.
     pub const fn report(interval: Duration) -> Self {
-        Self { interval, statements_every: Duration::ZERO, texts_every: Duration::ZERO }
+        Self { interval, statements_every: Duration::ZERO, texts_every: Duration::ZERO, tables_of: None }
     }
 
     /// How long a tick waits for what the other connections read: a report has no later tick to show it in.

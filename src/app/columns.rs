@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::Column;
-use super::{activity, statements};
+use super::{activity, statements, tables};
 use crate::text;
 
 /// Which columns are shown, by table.
@@ -13,11 +13,17 @@ pub struct Columns {
     pub activity: Vec<activity::ActivityColumn>,
     /// Columns of the Statements pane.
     pub statements: Vec<statements::StatementColumn>,
+    /// Columns of the list of tables.
+    pub tables: Vec<tables::TableColumn>,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Self { activity: activity::COLUMNS.to_vec(), statements: statements::COLUMNS.to_vec() }
+        Self {
+            activity: activity::COLUMNS.to_vec(),
+            statements: statements::COLUMNS.to_vec(),
+            tables: tables::COLUMNS.to_vec(),
+        }
     }
 }
 
@@ -29,8 +35,9 @@ impl Columns {
             match table.as_str() {
                 "activity" => columns.activity = chosen(table, names, activity::COLUMNS)?,
                 "statements" => columns.statements = chosen(table, names, statements::COLUMNS)?,
+                "tables" => columns.tables = chosen(table, names, tables::COLUMNS)?,
                 other => {
-                    let nearest = text::nearest(other, ["activity", "statements"].into_iter());
+                    let nearest = text::nearest(other, ["activity", "statements", "tables"].into_iter());
                     return Err(format!("[columns] has no table \"{other}\"{}", text::did_you_mean(nearest)));
                 }
             }

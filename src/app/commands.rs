@@ -4,13 +4,14 @@
 mod copying;
 mod keys;
 mod marking;
+mod moving;
 mod reasons;
 
 use copying::copied;
 pub(super) use keys::{key, paste};
+use moving::{back, changed, page, show, sideways, sort, start_typing, step, step_pane, with_list};
 
 use super::detail::Detail;
-use super::list::ListState;
 use super::locks;
 use super::{App, Effect, Overlay, Pane};
 use crate::engine::{Observer, Severity, Tick};
@@ -152,20 +153,36 @@ pub static COMMANDS: &[Command] = &[
         None,
         Look,
         ["Right", "l"],
-        "show every waiter of a folded queue",
-        reasons::only_locks,
-        open_queue
+        "show every waiter of a folded queue; in Waits go some seconds on",
+        reasons::only_sideways,
+        |app| sideways(app, 1)
     ),
-    command!("close", None, Look, ["Left", "h"], "fold the queues again", reasons::only_locks, close_queues),
+    command!(
+        "close",
+        None,
+        Look,
+        ["Left", "h"],
+        "fold the queues again; in Waits go some seconds back",
+        reasons::only_sideways,
+        |app| sideways(app, -1)
+    ),
+    command!("live", Some("live"), Look, ["0"], "back to the present", reasons::is_live, |app| {
+        app.waits.moment = None;
+        changed(app)
+    }),
     command!(
         "group",
         Some("group"),
         Look,
         ["g"],
-        "group sessions by application, client, user, database, state, wait",
-        reasons::only_activity,
+        "group sessions by application, client, user, database, state, wait; in Tables the next list",
+        reasons::only_grouped,
         |app| {
-            app.activity.next_group();
+            if app.focus == Pane::Tables {
+                app.tables.show_next();
+            } else {
+                app.activity.next_group();
+            }
             changed(app)
         }
     ),
@@ -254,6 +271,19 @@ pub static COMMANDS: &[Command] = &[
         Pane::Replication
     )),
     command!("cache", None, Move, ["5"], "buffer cache and Redis", always, |app| show(app, Pane::Cache)),
+    command!("waits", None, Move, ["6"], "what active sessions wait for, over time", always, |app| show(
+        app,
+        Pane::Waits
+    )),
+    command!(
+        "tables",
+        None,
+        Move,
+        ["7"],
+        "tables, unused and invalid indexes, running VACUUM",
+        always,
+        |app| show(app, Pane::Tables)
+    ),
     command!("events", None, Move, ["8"], "what was done, and what came of it", always, |app| show(
         app,
         Pane::Events
@@ -308,77 +338,6 @@ pub(super) fn symbol(chord: Chord) -> String {
 
 // === What the commands do ===
 
-fn show(app: &mut App, pane: Pane) -> Vec<Effect> {
-    app.focus = pane;
-    app.finding = None;
-    Vec::new()
-}
-
-fn step_pane(app: &mut App, by: isize) -> Vec<Effect> {
-    use strum::IntoEnumIterator as _;
-    let panes: Vec<Pane> = Pane::iter().collect();
-    let place = panes.iter().position(|pane| *pane == app.focus).unwrap_or_default();
-    let next = if by > 0 { place + 1 } else { place + panes.len() - 1 } % panes.len().max(1);
-    let pane = panes.get(next).copied().unwrap_or(app.focus);
-    show(app, pane)
-}
-
-/// Does something to the list of the focused pane; nothing in a pane without one.
-fn with_list(app: &mut App, change: impl FnOnce(&mut ListState)) {
-    match app.focus {
-        Pane::Activity => change(&mut app.activity.list),
-        Pane::Locks => change(&mut app.locks.list),
-        Pane::Statements => change(&mut app.statements.list),
-        Pane::Events => change(&mut app.events.list),
-        Pane::Replication | Pane::Cache => {}
-    }
-}
-
-fn page(app: &App) -> isize {
-    isize::try_from(app.viewport.rows_of(app.focus)).unwrap_or(10).max(1)
-}
-
-fn step(app: &mut App, by: isize) -> Vec<Effect> {
-    if app.finding.is_some() {
-        let last = app.findings().len().saturating_sub(1);
-        let place = app.finding_place().unwrap_or_default().saturating_add_signed(by).min(last);
-        app.choose_finding(place);
-        return Vec::new();
-    }
-    with_list(app, |list| list.step(by));
-    // A departed session goes when another is selected.
-    changed(app)
-}
-
-fn changed(app: &mut App) -> Vec<Effect> {
-    app.refresh();
-    Vec::new()
-}
-
-fn back(app: &mut App) -> Vec<Effect> {
-    let went_back = app.finding.take().is_some() || app.toast.take().is_some() || narrowed_less(app);
-    if !went_back {
-        app.zoomed = false;
-    }
-    changed(app)
-}
-
-/// Takes away what narrows the focused list most; false when nothing does.
-fn narrowed_less(app: &mut App) -> bool {
-    if app.focus == Pane::Activity && app.activity.only.take().is_some() {
-        return true;
-    }
-    if let Some(text) = filter_text(app).filter(|text| !text.is_empty()) {
-        text.clear();
-        return true;
-    }
-    let grouped = app.focus == Pane::Activity && app.activity.group_by.is_some();
-    if grouped {
-        app.activity.group(None);
-    }
-    grouped
-}
-
 fn next_finding(app: &mut App) -> Vec<Effect> {
     let count = app.findings().len().max(1);
     let next = app.finding_place().map_or(0, |place| (place + 1) % count);
@@ -401,6 +360,10 @@ fn open(app: &mut App) -> Vec<Effect> {
     if app.focus == Pane::Locks && open_fold(app) {
         return Vec::new();
     }
+    if app.focus == Pane::Waits {
+        app.open_wait();
+        return changed(app);
+    }
     app.overlay = Detail::of_selection(app).map(Overlay::Detail);
     Vec::new()
 }
@@ -408,7 +371,13 @@ fn open(app: &mut App) -> Vec<Effect> {
 /// Whether Enter has something to open in the focused pane.
 fn opens(app: &App) -> bool {
     let is_row = Detail::of_selection(app).is_some();
-    is_row || (app.focus == Pane::Activity && app.activity.group_by.is_some())
+    match app.focus {
+        Pane::Activity => is_row || app.activity.group_by.is_some(),
+        Pane::Waits => app.waits.list.selected.is_some(),
+        Pane::Locks | Pane::Statements | Pane::Replication | Pane::Cache | Pane::Tables | Pane::Events => {
+            is_row
+        }
+    }
 }
 
 fn open_fold(app: &mut App) -> bool {
@@ -417,51 +386,12 @@ fn open_fold(app: &mut App) -> bool {
     tick.is_some_and(|tick| app.locks.open_fold(tick))
 }
 
-fn open_queue(app: &mut App) -> Vec<Effect> {
-    open_fold(app);
-    Vec::new()
-}
-
-fn close_queues(app: &mut App) -> Vec<Effect> {
-    app.locks.open.clear();
-    changed(app)
-}
-
-fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
-    let columns = &app.options.columns;
-    match app.focus {
-        Pane::Activity if turn => app.activity.sort.descending = !app.activity.sort.descending,
-        Pane::Activity => app.activity.sort = app.activity.sort.next(&columns.activity),
-        Pane::Statements if turn => app.statements.sort.descending = !app.statements.sort.descending,
-        Pane::Statements => app.statements.sort = app.statements.sort.next(&columns.statements),
-        Pane::Locks | Pane::Replication | Pane::Cache | Pane::Events => {}
-    }
-    app.refresh();
-    with_list(app, ListState::to_top);
-    changed(app)
-}
-
 fn interval(app: &mut App, factor: f64) -> Vec<Effect> {
     let seconds = (app.options.interval.as_secs_f64() * factor).clamp(0.5, 60.0);
     app.options.interval = std::time::Duration::from_secs_f64(seconds);
     let shown = crate::format::count(seconds);
     app.say(Severity::Notice, format!("a sample every {shown}s"));
     vec![Effect::SetInterval(app.options.interval)]
-}
-
-fn start_typing(app: &mut App) -> Vec<Effect> {
-    app.typing = Some(tui_input::Input::new(filter_text(app).cloned().unwrap_or_default()));
-    Vec::new()
-}
-
-fn filter_text(app: &mut App) -> Option<&mut String> {
-    match app.focus {
-        Pane::Activity => Some(&mut app.activity.filter_text),
-        Pane::Locks => Some(&mut app.locks.filter_text),
-        Pane::Statements => Some(&mut app.statements.filter_text),
-        Pane::Events => Some(&mut app.events.filter_text),
-        Pane::Replication | Pane::Cache => None,
-    }
 }
 
 /// The session that an action would mean: the one selected in the focused pane.
@@ -474,7 +404,9 @@ pub(super) fn selected_session(app: &App) -> Option<&Session> {
             .filter(|row| !row.departed)
             .map(|row| row.session),
         Pane::Locks => locks::selected_session(&app.locks, tick),
-        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events => None,
+        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Tables | Pane::Events => {
+            None
+        }
     }
 }
 

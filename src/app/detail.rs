@@ -3,7 +3,7 @@
 use super::activity::{ActivityRow, find};
 use super::list::RowKey;
 use super::table::{Role, Span};
-use super::{App, Event, Pane, locks, statements};
+use super::{App, Event, Pane, locks, statements, tables};
 use crate::engine::PgTick;
 use crate::engine::statements::StatementRow;
 use crate::format::{age_at, bytes, count, duration_ms, rfc3339, share};
@@ -43,7 +43,8 @@ impl Detail {
             Pane::Locks => app.locks.list.selected.clone(),
             Pane::Statements => app.statements.list.selected.clone(),
             Pane::Events => app.events.list.selected.clone(),
-            Pane::Replication | Pane::Cache => None,
+            Pane::Tables => app.tables.list.selected.clone(),
+            Pane::Waits | Pane::Replication | Pane::Cache => None,
         }?;
         Some(Self { key, offset: 0 })
     }
@@ -76,7 +77,8 @@ impl Detail {
             }
             RowKey::Statement(_) => statements::find(tick, &self.key).map(|row| statement_sheet(row, tick)),
             RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Deadlock(_) => lock_sheet(app, tick),
-            RowKey::Group(_) | RowKey::Fold(..) | RowKey::Event(_) => None,
+            RowKey::Relation(_) => tables::sheet(tick, app.tables.shown, &self.key),
+            RowKey::Group(_) | RowKey::Fold(..) | RowKey::Event(_) | RowKey::Wait(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::list::{ListState, RowKey};
 use super::{App, Overlay, Pane};
 use crate::engine::Severity;
 use crate::engine::findings::Subject;
+use crate::model::postgres::Oid;
 use crate::model::{Kind, TargetId};
 
 impl App {
@@ -32,6 +33,13 @@ impl App {
             self.statements.list = ListState::default();
             self.refresh();
         }
+    }
+
+    /// Shows a table or an index; the catalogs are read once the pane is on the screen.
+    fn show_relation(&mut self, oid: Oid) {
+        self.focus = Pane::Tables;
+        self.tables.filter_text.clear();
+        self.tables.wanted = Some(oid);
     }
 
     /// Goes to what a finding is about.
@@ -62,8 +70,8 @@ impl App {
                     self.say(Severity::Notice, "it is not among the counters any more");
                 }
             }
-            Subject::Replication => self.focus = Pane::Replication,
-            Subject::Cache => self.focus = Pane::Cache,
+            Subject::Relation(oid) => self.show_relation(oid),
+            Subject::Replication | Subject::Cache => self.focus = Pane::of(kind, subject),
             Subject::Session(id) => {
                 self.focus = Pane::Activity;
                 self.activity.show_all();

@@ -1,6 +1,7 @@
 //! A list with a selection that follows identity, never a row number.
 
-use crate::model::postgres::{SessionId, StatementKey};
+use crate::engine::waits::Part;
+use crate::model::postgres::{Oid, SessionId, StatementKey};
 
 /// What tells one row from another for as long as it exists.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +16,10 @@ pub enum RowKey {
     Deadlock(Vec<i32>),
     /// A statement.
     Statement(StatementKey),
+    /// A part of the waits.
+    Wait(Part),
+    /// A table, an index or a constraint, by its identifier.
+    Relation(Oid),
     /// An event, by its number.
     Event(u64),
     /// A group of sessions, by what they have in common.

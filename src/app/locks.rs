@@ -137,7 +137,12 @@ impl LocksView {
             RowKey::Session(id) => id.pid == pid,
             RowKey::Pid(other) => *other == pid,
             RowKey::Prepared(_) | RowKey::Deadlock(_) => pid == 0,
-            RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) | RowKey::Fold(..) => false,
+            RowKey::Statement(_)
+            | RowKey::Wait(_)
+            | RowKey::Relation(_)
+            | RowKey::Group(_)
+            | RowKey::Event(_)
+            | RowKey::Fold(..) => false,
         });
         let found = found.cloned();
         if let Some(root) = &found {
@@ -158,7 +163,12 @@ fn is_in(forest: &Forest, tick: &PgTick, key: &RowKey) -> bool {
         RowKey::Session(id) => waits_or_blocks(id.pid),
         RowKey::Pid(pid) => waits_or_blocks(*pid),
         RowKey::Prepared(_) | RowKey::Deadlock(_) => forest.roots().any(|root| rows::key(root, tick) == *key),
-        RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) | RowKey::Fold(..) => false,
+        RowKey::Statement(_)
+        | RowKey::Wait(_)
+        | RowKey::Relation(_)
+        | RowKey::Group(_)
+        | RowKey::Event(_)
+        | RowKey::Fold(..) => false,
     }
 }
 
@@ -231,7 +241,11 @@ fn gone(key: &RowKey, who: &str, tick: &PgTick) -> String {
         RowKey::Prepared(gid) => format!("prepared '{gid}' blocks nobody now"),
         RowKey::Deadlock(_) => "the deadlock is resolved".into(),
         RowKey::Fold(_, queue) => format!("nobody else wants {queue} now"),
-        RowKey::Statement(_) | RowKey::Group(_) | RowKey::Event(_) => String::new(),
+        RowKey::Statement(_)
+        | RowKey::Wait(_)
+        | RowKey::Relation(_)
+        | RowKey::Group(_)
+        | RowKey::Event(_) => String::new(),
     }
 }
 

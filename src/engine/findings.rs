@@ -47,7 +47,7 @@ use super::changes::Changes;
 use super::history::Mean;
 use super::statements::StatementRow;
 use super::{History, Metric, PgTick, RedisTick, Tick};
-use crate::model::postgres::{Sample, Session, SessionId, StatementKey, Upkeep};
+use crate::model::postgres::{Oid, Sample, Session, SessionId, StatementKey, Upkeep};
 use crate::model::{Kind, Outage, Reading};
 use crate::{format, text};
 
@@ -99,6 +99,8 @@ pub enum Subject {
     Replication,
     /// Caches: that of PostgreSQL, or Redis.
     Cache,
+    /// One table or index of the connected database.
+    Relation(Oid),
 }
 
 impl Subject {
@@ -110,7 +112,8 @@ impl Subject {
             | Self::Session(_)
             | Self::Statement(_)
             | Self::Replication
-            | Self::Cache => None,
+            | Self::Cache
+            | Self::Relation(_) => None,
         }
     }
 }
@@ -406,7 +409,8 @@ impl Findings {
             | Subject::Activity
             | Subject::Root(_)
             | Subject::Replication
-            | Subject::Cache => true,
+            | Subject::Cache
+            | Subject::Relation(_) => true,
         });
     }
 

@@ -306,6 +306,7 @@ mod tests {
             slots: Reading::Fresh(Vec::new()),
             receiver: Reading::Fresh(None),
             upkeep: None,
+            tables: None,
         }
     }
 

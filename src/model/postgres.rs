@@ -4,6 +4,7 @@
 //! Statistics System"). It must not know how the server is asked.
 
 mod replication;
+mod tables;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::replication::{Slot, Wal, WalReceiver, WalSender};
+pub use self::tables::{Constraint, Counted, Index, Progress, Table, Tables};
 pub use self::upkeep::{Archiver, Checkpoints, FreezeAge, SETTINGS, Setting, Upkeep};
 use super::Reading;
 
@@ -57,6 +59,9 @@ pub struct Sample {
     pub receiver: Reading<Option<WalReceiver>>,
     /// What is read seldom; `None` before it was read for the first time.
     pub upkeep: Option<Arc<Upkeep>>,
+    /// Tables and what works on them; `None` while nobody looks at them.
+    #[serde(default)]
+    pub tables: Option<Arc<Tables>>,
 }
 
 /// What is known of the server itself.

@@ -87,7 +87,8 @@ impl FindingEntry {
             | Subject::Activity
             | Subject::Statement(_)
             | Subject::Replication
-            | Subject::Cache => None,
+            | Subject::Cache
+            | Subject::Relation(_) => None,
         };
         Self {
             check: finding.check,

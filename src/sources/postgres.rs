@@ -16,6 +16,7 @@ mod sampler;
 mod servers;
 pub mod settings;
 mod sql;
+mod tables;
 mod tls;
 mod upkeep;
 pub(in crate::sources) mod wire;

@@ -256,11 +256,37 @@ pub(super) fn tabs(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     if layout.tabs.is_empty() {
         return;
     }
+    let wide = |pane: Pane| pane.title();
+    let short = |pane: Pane| pane.short_title();
+    let number = |pane: Pane| if pane == app.focus { pane.title() } else { "" };
+    let lines = match layout.class {
+        Class::Tiny => vec![tab_line(app, number, "  "), tab_line(app, number, " ")],
+        Class::Wide | Class::Standard | Class::Compact | Class::TooSmall => {
+            vec![tab_line(app, wide, "  "), tab_line(app, wide, " "), tab_line(app, short, " ")]
+        }
+    };
+    let fits = |line: &&Vec<Span>| {
+        line.iter().map(|span| text::width(&span.text)).sum::<usize>() <= layout.tabs.width.into()
+    };
+    if let Some(line) = lines.iter().find(fits).or_else(|| lines.last()) {
+        canvas.spans(layout.tabs, line);
+    }
+}
+
+/// The panes in a line, each in the colour of the worst that was found there.
+fn tab_line(app: &App, title: impl Fn(Pane) -> &'static str, gap: &'static str) -> Vec<Span> {
     let mut spans = vec![Span::text(" ")];
+    let findings = app.findings();
     for pane in Pane::iter() {
-        let role = if pane == app.focus { Role::Selected } else { Role::Text };
-        let title = if layout.class == Class::Tiny && pane != app.focus { "" } else { pane.title() };
-        spans.push(Span::new(role, format!("{} {title}", pane as u8).trim_end().to_owned()));
+        let here = findings.iter().filter(|(target, it)| Pane::of(target.kind, it.subject) == pane);
+        let worst = here.map(|(_, it)| it.severity).max();
+        let role = match worst {
+            _ if pane == app.focus => Role::Selected,
+            Some(Severity::Critical) => Role::Critical,
+            Some(Severity::Warning) => Role::Warning,
+            Some(Severity::Notice) | None => Role::Text,
+        };
+        spans.push(Span::new(role, format!("{} {}", pane as u8, title(pane)).trim_end().to_owned()));
         let blocked = app
             .pg()
             .and_then(|tick| tick.vitals.blocked)
@@ -268,9 +294,9 @@ pub(super) fn tabs(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
         if let Some(blocked) = blocked {
             spans.push(Span::new(Role::Critical, format!(" {blocked}")));
         }
-        spans.push(Span::text("  "));
+        spans.push(Span::text(gap));
     }
-    canvas.spans(layout.tabs, &spans);
+    spans
 }
 
 /// The filter being typed, else a message, else the keys that work now.

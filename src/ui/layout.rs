@@ -109,7 +109,7 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
             let (activity, statements) = split(left, body.height * 3 / 5);
             let (locks, rest) = split(right, body.height - 21);
             let (replication, cache) = split(rest, 11);
-            let lower = if focus == Pane::Events { focus } else { Pane::Statements };
+            let lower = if is_guest(focus) { focus } else { Pane::Statements };
             let panes = vec![
                 (Pane::Activity, activity),
                 (Pane::Locks, locks),
@@ -124,17 +124,19 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
             let left = Rect { width: lower.width / 2, ..lower };
             let right = Rect { x: left.right() + 1, width: lower.width - left.width - 1, ..lower };
             // A pane that has no place of its own takes that of the statements while it is looked at.
-            let third = if matches!(focus, Pane::Replication | Pane::Cache | Pane::Events) {
-                focus
-            } else {
-                Pane::Statements
-            };
+            let is_shown = matches!(focus, Pane::Replication | Pane::Cache) || is_guest(focus);
+            let third = if is_shown { focus } else { Pane::Statements };
             (
                 vec![(Pane::Activity, activity), (Pane::Locks, left), (third, right)],
                 Some((left.right(), lower.y, lower.bottom())),
             )
         }
     }
+}
+
+/// Whether a pane has no place of its own on any screen and is shown only while it is looked at.
+const fn is_guest(pane: Pane) -> bool {
+    matches!(pane, Pane::Waits | Pane::Tables | Pane::Events)
 }
 
 /// A pane of this many rows has room for a second line of advice.
@@ -167,11 +169,19 @@ pub(super) fn separators(canvas: &mut Canvas<'_>, layout: &Layout) {
 }
 
 impl Layout {
+    /// Whether a pane is on the screen.
+    pub fn shows(&self, pane: Pane) -> bool {
+        self.panes.iter().any(|(shown, _)| *shown == pane)
+    }
+
     /// What the application must know of it.
     pub fn viewport(&self) -> Viewport {
         let rows = |(pane, area): &(Pane, Rect)| {
             let taken = match pane {
                 Pane::Activity | Pane::Statements | Pane::Events => 2,
+                // As many rows as the chart, its axis, the legend and the header leave.
+                Pane::Waits => super::panes::rows_above_waits(area.height.saturating_sub(1)) + 1,
+                Pane::Tables => 3,
                 Pane::Locks => 2 + advice_rows(area.height.saturating_sub(1)),
                 Pane::Replication | Pane::Cache => 1,
             };

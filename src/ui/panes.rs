@@ -6,8 +6,12 @@ mod events;
 mod locks;
 mod replication;
 mod statements;
+mod tables;
+mod waits;
 
 use ratatui::layout::Rect;
+
+pub(super) use waits::rows_above as rows_above_waits;
 
 use super::canvas::{Canvas, below, row};
 use super::layout::Layout;
@@ -24,6 +28,8 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
         Pane::Statements => statements::title(app),
         Pane::Replication => replication::title(app),
         Pane::Cache => String::new(),
+        Pane::Waits => waits::title(app),
+        Pane::Tables => tables::title(app),
         Pane::Events => events::title(app),
     };
     let alone = !layout.tabs.is_empty();
@@ -34,7 +40,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
     match pane {
         Pane::Cache => cache::draw(canvas, body, app),
         Pane::Events => events::draw(canvas, body, app),
-        Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication => {
+        Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication | Pane::Waits | Pane::Tables => {
             let Some(tick) = app.pg() else {
                 nothing_yet(canvas, body, app);
                 return;
@@ -43,6 +49,8 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
                 Pane::Activity => activity::draw(canvas, body, app, tick),
                 Pane::Locks => locks::draw(canvas, body, app, tick),
                 Pane::Statements => statements::draw(canvas, body, app, tick),
+                Pane::Waits => waits::draw(canvas, body, app),
+                Pane::Tables => tables::draw(canvas, body, app, tick),
                 Pane::Replication | Pane::Cache | Pane::Events => replication::draw(canvas, body, tick),
             }
             if app.pg_observer().is_some_and(|observer| observer.outage().is_some()) {

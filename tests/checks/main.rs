@@ -19,6 +19,7 @@ mod limits;
 mod moment;
 mod postgres;
 mod redis;
+mod resources;
 
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dbtriage::engine::Severity;
-use dbtriage::model::postgres::{Archiver, Checkpoints, FreezeAge, Sample, Session, State, Upkeep};
+use dbtriage::model::postgres::{Sample, Session, State};
 use dbtriage::model::{Body, Reading, Reason};
 
 use crate::moment::{self, session};
@@ -29,7 +29,7 @@ pub(crate) fn calm(second: i64) -> Sample {
 }
 
 /// The same, changed in one respect.
-fn changed(second: i64, change: impl FnOnce(&mut Sample)) -> Body {
+pub(crate) fn changed(second: i64, change: impl FnOnce(&mut Sample)) -> Body {
     let mut sample = calm(second);
     change(&mut sample);
     Body::Postgres(Box::new(sample))
@@ -39,11 +39,14 @@ pub(crate) fn healthy(second: i64) -> Body {
     changed(second, |_| ())
 }
 
-fn float(second: i64) -> f64 {
+pub(crate) fn float(second: i64) -> f64 {
     f64::from(i32::try_from(second).unwrap())
 }
 
-fn counters(sample: &mut Sample, change: impl FnOnce(&mut Vec<dbtriage::model::postgres::Statement>)) {
+pub(crate) fn counters(
+    sample: &mut Sample,
+    change: impl FnOnce(&mut Vec<dbtriage::model::postgres::Statement>),
+) {
     sample.statements = sample.statements.map(|statements| {
         let mut statements = (**statements).clone();
         change(&mut statements.rows);
@@ -51,7 +54,10 @@ fn counters(sample: &mut Sample, change: impl FnOnce(&mut Vec<dbtriage::model::p
     });
 }
 
-fn database(sample: &mut Sample, change: impl FnOnce(&mut dbtriage::model::postgres::DatabaseCounters)) {
+pub(crate) fn database(
+    sample: &mut Sample,
+    change: impl FnOnce(&mut dbtriage::model::postgres::DatabaseCounters),
+) {
     sample.databases = sample.databases.map(|databases| {
         let mut databases = databases.clone();
         change(&mut databases[0]);
@@ -70,7 +76,7 @@ fn add(sample: &mut Sample, more: impl Iterator<Item = Session>) {
     sample.sessions = sample.sessions.map(|sessions| sessions.iter().cloned().chain(more).collect());
 }
 
-fn unread<T>() -> Reading<T> {
+pub(crate) fn unread<T>() -> Reading<T> {
     Reading::Unavailable(Reason::new("permission denied"))
 }
 
@@ -93,16 +99,14 @@ fn without_statements(second: i64) -> Body {
 const NO_SESSIONS: &str = "sessions cannot be read";
 const NO_RIGHTS: &str = "needs pg_read_all_stats (part of pg_monitor)";
 const NO_STATEMENTS: &str = "needs pg_stat_statements";
-const NO_SAMPLE: &str = "no sample yet";
-const A_MINUTE: &str = "judged over a minute";
+pub(crate) const NO_SAMPLE: &str = "no sample yet";
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut all = of_sessions();
     all.extend(of_transactions());
     all.extend(of_statements());
-    all.extend(of_counters());
     all.extend(of_changes());
-    all.extend(of_upkeep());
+    all.extend(super::resources::cases());
     all
 }
 
@@ -295,166 +299,6 @@ fn of_changes() -> Vec<Case> {
             severity: Severity::Warning,
             says: "standby shop-db-2 has gone 8s ago",
             blind: (|second| changed(second, |it| it.senders = unread()), "standbys cannot be read"),
-        },
-    ]
-}
-
-/// Housekeeping, changed in one respect.
-fn kept(second: i64, change: impl FnOnce(&mut Upkeep)) -> Body {
-    changed(second, |it| {
-        let mut upkeep = moment::upkeep();
-        change(&mut upkeep);
-        it.upkeep = Some(Arc::new(upkeep));
-    })
-}
-
-const NOT_LET: &str = "the server does not let us read it";
-
-fn of_upkeep() -> Vec<Case> {
-    vec![
-        Case {
-            check: "checkpoints",
-            seconds: 10,
-            sample: |second| {
-                kept(second, |it| {
-                    it.checkpoints = Reading::Fresh(Checkpoints { timed: 900, requested: 4 + second / 3 });
-                })
-            },
-            severity: Severity::Warning,
-            says: "3 of 3 checkpoints since we watch came before their time",
-            blind: (|second| kept(second, |it| it.checkpoints = unread()), NOT_LET),
-        },
-        Case {
-            check: "archiver",
-            seconds: 1,
-            sample: |second| {
-                kept(second, |it| {
-                    it.archiver = Reading::Fresh(Archiver {
-                        is_on: true,
-                        archived_at: moment::ago(moment::start(), 7200),
-                        failed_count: 120,
-                        failed_at: moment::ago(moment::start(), 12),
-                        failed_file: Some("00000001000000000000000A".into()),
-                    });
-                })
-            },
-            severity: Severity::Warning,
-            says: "archiving fails: 00000001000000000000000A 12s ago; the last was archived 2h00m ago",
-            blind: (|second| changed(second, |it| it.upkeep = None), "not read yet"),
-        },
-        Case {
-            check: "wraparound",
-            seconds: 1,
-            sample: |second| {
-                kept(second, |it| {
-                    let age = FreezeAge { datid: 6, xids: 1_200_000_000, multixacts: 4 };
-                    it.freeze_ages = Reading::Fresh(vec![age]);
-                })
-            },
-            severity: Severity::Warning,
-            says: "database shop has not been frozen for 1200M transactions, 55.8% of what there are",
-            blind: (|second| kept(second, |it| it.freeze_ages = unread()), NOT_LET),
-        },
-        Case {
-            check: "pending-restart",
-            seconds: 1,
-            sample: |second| {
-                kept(second, |it| {
-                    let names = ["max_connections", "shared_buffers", "wal_level", "max_wal_senders"];
-                    it.pending_restart = Reading::Fresh(names.map(Into::into).to_vec());
-                })
-            },
-            severity: Severity::Notice,
-            says: "changed and waiting for a restart: max_connections, shared_buffers, wal_level, ...",
-            blind: (|second| kept(second, |it| it.pending_restart = unread()), NOT_LET),
-        },
-    ]
-}
-
-fn of_counters() -> Vec<Case> {
-    vec![
-        Case {
-            check: "operation-spike",
-            seconds: 302,
-            sample: |second| {
-                changed(second, |it| {
-                    database(it, |counters| {
-                        counters.stats_reset = moment::ago(moment::start(), 100_000);
-                        counters.xact_commit = 10_000_000 + second * 1200;
-                    });
-                })
-            },
-            severity: Severity::Notice,
-            says: "1.2k transactions/s over the last 5m00s, 12x the average of the time since the reset",
-            blind: (healthy, "judged over five minutes"),
-        },
-        Case {
-            check: "deadlocks",
-            seconds: 62,
-            sample: |second| changed(second, |it| database(it, |counters| counters.deadlocks = second / 5)),
-            severity: Severity::Warning,
-            says: "12 deadlocks within the last 1m00s",
-            blind: (healthy, A_MINUTE),
-        },
-        Case {
-            check: "rollback-ratio",
-            seconds: 62,
-            sample: |second| {
-                changed(second, |it| database(it, |counters| counters.xact_rollback = second * 400))
-            },
-            severity: Severity::Warning,
-            says: "25.0% of 1.6k transactions/s were rolled back over the last 1m00s",
-            blind: (healthy, A_MINUTE),
-        },
-        Case {
-            check: "temp-files",
-            seconds: 62,
-            sample: |second| {
-                changed(second, |it| database(it, |counters| counters.temp_bytes = second * 40_000_000))
-            },
-            severity: Severity::Warning,
-            says: "38 MB/s went into temporary files over the last 1m00s",
-            blind: (healthy, A_MINUTE),
-        },
-        Case {
-            check: "buffer-hit-rate",
-            seconds: 302,
-            sample: |second| {
-                changed(second, |it| database(it, |counters| counters.blks_read = second * 3_000))
-            },
-            severity: Severity::Warning,
-            says: "75.0% of 12k blocks/s were found in the buffer cache over the last 5m00s",
-            blind: (healthy, "judged over five minutes"),
-        },
-        Case {
-            check: "replication-lag",
-            seconds: 2,
-            sample: |second| changed(second, |it| it.senders = moment::postgres(second, false).senders),
-            severity: Severity::Critical,
-            says: "shop-db-2 replays 31s, 390 MB behind",
-            blind: (silence, NO_SAMPLE),
-        },
-        Case {
-            check: "slot-retention",
-            seconds: 1,
-            sample: |second| changed(second, |it| it.slots = moment::postgres(second, false).slots),
-            severity: Severity::Critical,
-            says: "slot debezium keeps 17 GB of log and is used by nobody",
-            blind: (|second| changed(second, |it| it.slots = unread()), "replication slots cannot be read"),
-        },
-        Case {
-            check: "pooler",
-            seconds: 1,
-            sample: |second| {
-                changed(second, |it| {
-                    let mut server = (*it.server).clone();
-                    server.pooled = true;
-                    it.server = Arc::new(server);
-                })
-            },
-            severity: Severity::Warning,
-            says: "through a pooler: sessions are the pooler's",
-            blind: (silence, NO_SAMPLE),
         },
     ]
 }

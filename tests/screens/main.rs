@@ -14,6 +14,7 @@
 mod acting;
 mod incident;
 mod moment;
+mod panes;
 mod picture;
 
 use dbtriage::app::{App, Msg, Role};

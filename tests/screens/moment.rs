@@ -309,6 +309,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
         }]),
         receiver: Reading::Fresh(None),
         upkeep: Some(Arc::new(upkeep())),
+        tables: None,
     }
 }
 
@@ -350,6 +351,7 @@ pub(crate) fn empty_app(read_only: bool) -> App {
         columns: Columns::default(),
         read_only,
         redact: false,
+        cpus: None,
         interval: Duration::from_secs(1),
         limits: Limits::default(),
         operator: Operator { os_user: "alice".into(), from: Some("10.0.3.4".into()), host: "bastion".into() },

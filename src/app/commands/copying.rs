@@ -1,6 +1,6 @@
 //! What a copy of the selected row is: text that can be pasted anywhere without doing anything there by itself.
 
-use super::super::{App, Pane, locks, statements};
+use super::super::{App, Pane, locks, statements, tables};
 use super::selected_session;
 use crate::text;
 
@@ -26,7 +26,8 @@ pub(super) fn copied(app: &App) -> Option<String> {
         Pane::Locks => locks::statement_to_copy(&app.locks, tick)
             .or_else(|| selected_session(app).map(|session| statement(app, &session.query))),
         Pane::Activity => selected_session(app).map(|session| statement(app, &session.query)),
-        Pane::Replication | Pane::Cache | Pane::Events => None,
+        Pane::Tables => tables::cure(tick, app.tables.shown, app.tables.list.selected.as_ref()?),
+        Pane::Waits | Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }
 

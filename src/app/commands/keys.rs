@@ -4,7 +4,7 @@ use super::super::confirm::{Answer, Confirm};
 use super::super::list::ListState;
 use super::super::many::{Many, ManyAnswer, whom};
 use super::super::{App, Effect, Overlay, Phase, Rule, RuleMenu};
-use super::{changed, filter_text, with_list};
+use super::{changed, with_list};
 use crate::app::Pane;
 use crate::engine::{Observer, Severity, Tick};
 use crate::terminal::{Chord, Key};
@@ -175,7 +175,7 @@ fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
 
 fn filter_typed(app: &mut App) {
     let typed = app.typing.as_ref().map(|input| input.value().to_owned()).unwrap_or_default();
-    if let Some(text) = filter_text(app) {
+    if let Some(text) = app.filter_of(app.focus) {
         *text = typed;
     }
     app.activity.group_by = app.activity.group_by.filter(|_| app.focus != Pane::Activity);

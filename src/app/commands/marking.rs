@@ -21,7 +21,14 @@ pub(super) fn mark_all(app: &mut App) -> Vec<Effect> {
         (Pane::Locks, Some(tick)) => subtree(app, tick),
         (Pane::Activity, Some(tick)) => shown(app).flat_map(|key| of_row(app, tick, key)).collect(),
         (
-            Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events,
+            Pane::Activity
+            | Pane::Locks
+            | Pane::Statements
+            | Pane::Replication
+            | Pane::Cache
+            | Pane::Waits
+            | Pane::Tables
+            | Pane::Events,
             _,
         ) => Vec::new(),
     };
@@ -81,7 +88,9 @@ pub(super) fn meant(app: &App) -> Vec<SessionId> {
     let list: &ListState = match app.focus {
         Pane::Activity => &app.activity.list,
         Pane::Locks => &app.locks.list,
-        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Events => return Vec::new(),
+        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Tables | Pane::Events => {
+            return Vec::new();
+        }
     };
     match (app.pg(), &list.selected) {
         (Some(tick), Some(key)) => of_row(app, tick, key),
@@ -102,7 +111,12 @@ fn of_row(app: &App, tick: &PgTick, key: &RowKey) -> Vec<SessionId> {
             .unwrap_or_default()),
         RowKey::Deadlock(pids) => ids(pids.iter().filter_map(|pid| locks::session(tick, *pid)).collect()),
         RowKey::Fold(..) => ids(locks::folded(&app.locks, tick, key)),
-        RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Statement(_) | RowKey::Event(_) => Vec::new(),
+        RowKey::Pid(_)
+        | RowKey::Prepared(_)
+        | RowKey::Statement(_)
+        | RowKey::Wait(_)
+        | RowKey::Relation(_)
+        | RowKey::Event(_) => Vec::new(),
     }
 }
 

@@ -1,23 +1,31 @@
 //! Why a command does not work now: one function a reason, `None` when it does.
 
-use super::super::{App, Pane, RowKey, confirm};
+use super::super::{App, Pane, RowKey, Shown, confirm};
 use super::{copied, opens, selected_session};
 use crate::engine::missing::grant;
 use crate::model::Kind;
 use crate::model::postgres::State;
+
+pub(super) fn only_grouped(app: &App) -> Option<String> {
+    (!matches!(app.focus, Pane::Activity | Pane::Tables))
+        .then(|| "only in Activity (1) and Tables (7)".into())
+}
 
 pub(super) fn only_activity(app: &App) -> Option<String> {
     (app.focus != Pane::Activity).then(|| "only in Activity (1)".into())
 }
 
 pub(super) fn filter_disabled(app: &App) -> Option<String> {
-    matches!(app.focus, Pane::Replication | Pane::Cache).then(|| "this pane has no list".into())
+    matches!(app.focus, Pane::Waits | Pane::Replication | Pane::Cache)
+        .then(|| "this pane has no filter".into())
 }
 
 pub(super) fn sort_disabled(app: &App) -> Option<String> {
     match app.focus {
         Pane::Activity if app.activity.group_by.is_some() => Some("groups are sorted by size".into()),
-        Pane::Activity | Pane::Statements => None,
+        Pane::Tables if app.tables.shown != Shown::Tables => Some("only tables can be sorted".into()),
+        Pane::Activity | Pane::Statements | Pane::Tables => None,
+        Pane::Waits => Some("waits are ranked by who waits most".into()),
         Pane::Locks => Some("the forest is ranked by who blocks most".into()),
         Pane::Events => Some("events stand in their order".into()),
         Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
@@ -111,6 +119,10 @@ pub(super) fn action_disabled(app: &App) -> Option<String> {
     confirm::refusal(session, tick)
 }
 
-pub(super) fn only_locks(app: &App) -> Option<String> {
-    (app.focus != Pane::Locks).then(|| "only in Locks (2)".into())
+pub(super) fn only_sideways(app: &App) -> Option<String> {
+    (!matches!(app.focus, Pane::Locks | Pane::Waits)).then(|| "only in Locks (2) and Waits (6)".into())
+}
+
+pub(super) fn is_live(app: &App) -> Option<String> {
+    app.waits.moment.is_none().then(|| "what is shown is live".into())
 }

@@ -19,6 +19,9 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(now) = situation.mean(Metric::Transactions, WINDOW_SECONDS) else {
         return Verdict::NotYet("judged over five minutes");
     };
+    if now.value < TRANSACTIONS_MIN_PER_SECOND {
+        return Verdict::Quiet;
+    }
     let hour = situation.history.mean(Metric::Transactions, HOUR_SECONDS);
     let thresholds = situation.thresholds;
     // Until an hour was watched what the counters hold from before we came stands for it, with more distance.
@@ -29,7 +32,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             None => return Verdict::NotYet("judged against an hour, which was not watched yet"),
         },
     };
-    if now.value < TRANSACTIONS_MIN_PER_SECOND || usual <= 0.0 {
+    if usual <= 0.0 {
         return Verdict::Quiet;
     }
     let factor = now.value / usual;

@@ -364,7 +364,9 @@ pub(super) fn silence(pooled: bool) -> Reason {
 
 /// Why one statement gave no rows, for the pane that it feeds.
 pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Reason {
-    let Some(db) = error.as_db_error() else { return Reason::new(innermost(error)) };
+    let Some(db) = error.as_db_error() else {
+        return Reason::new(format!("no usable answer: {}", innermost(error)));
+    };
     let text = text::fit(db.message(), MESSAGE_MAX, false).into_owned();
     match db.code() {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {

@@ -14,9 +14,9 @@ use super::error::statement_reason;
 use super::link::{Connection, Line, PING, SIGN_OF_LIFE, every};
 use super::servers::{Search, Servers, Sought};
 use super::sql::{self, Extension};
-use super::{OwnPids, Place, read, upkeep};
+use super::{OwnPids, Place, read, tables, upkeep};
 use crate::model::action::Holdings;
-use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey, Upkeep};
+use crate::model::postgres::{Lock, LockTable, Names, Oid, Rights, StatementKey, Tables, Upkeep};
 use crate::model::{Reading, Reason};
 use crate::sources::backoff::Backoff;
 
@@ -47,6 +47,8 @@ pub(super) enum Want {
     Holdings(i32, Option<i32>, oneshot::Sender<Result<Holdings, Reason>>),
     /// Look again for the extension that counts statements: it failed, or was not there.
     Extension,
+    /// Read tables and what works on them, and publish them.
+    Tables,
     /// Read who holds advisory locks.
     AdvisoryHolders(oneshot::Sender<Result<Vec<i32>, Reason>>),
 }
@@ -62,6 +64,8 @@ pub(super) struct Catalog {
     pub(super) extension: Option<Result<Extension, Reason>>,
     /// What is read seldom, once it was read.
     pub(super) upkeep: Option<Arc<Upkeep>>,
+    /// Tables as they were read last.
+    pub(super) tables: Option<TablesRead>,
     /// The newest lock table and when it was read.
     pub(super) locks: Option<(Timestamp, Arc<LockTable>)>,
     /// How many times the lock table has been read, or was tried to be: an order is open until this grows.
@@ -72,6 +76,14 @@ pub(super) struct Catalog {
     pub(super) error: Option<Reason>,
     /// Whether names and extension have been looked for at least once.
     pub(super) ready: bool,
+}
+
+/// A reading of tables, and what it took.
+#[derive(Debug, Clone)]
+pub(super) struct TablesRead {
+    pub(super) tables: Arc<Tables>,
+    pub(super) began: Instant,
+    pub(super) took: Duration,
 }
 
 impl Catalog {
@@ -163,7 +175,7 @@ async fn refuse_until(
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::Locks(_)) => catalog.send_modify(|it| it.locks_reads += 1),
-                Some(Want::Texts(..) | Want::Extension) => {}
+                Some(Want::Texts(..) | Want::Extension | Want::Tables) => {}
                 None => return true,
             },
         }
@@ -250,6 +262,7 @@ impl<'a> Reader<'a> {
             }
             Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
             Due::Want(Want::Extension) => self.read_extension().await,
+            Due::Want(Want::Tables) => self.read_tables().await,
             Due::Names => {
                 self.read_names().await;
                 self.read_upkeep().await;
@@ -382,6 +395,14 @@ impl<'a> Reader<'a> {
     async fn read_upkeep(&self) {
         let upkeep = upkeep::read(&self.line.client, self.line.major_num, &self.line.user).await;
         self.catalog.send_modify(|it| it.upkeep = Some(Arc::new(upkeep)));
+    }
+
+    async fn read_tables(&self) {
+        let Line { client, major_num, user, .. } = &self.line;
+        let began = Instant::now();
+        let tables = tables::read(client, *major_num, user).await;
+        let read = TablesRead { tables: Arc::new(tables), began, took: began.elapsed() };
+        self.catalog.send_modify(|it| it.tables = Some(read));
     }
 
     async fn read_texts(&self, queryids: Vec<i64>, matter: &BTreeSet<StatementKey>) {

@@ -3,6 +3,7 @@
 //! While an answer is overdue nothing new is sent, and the screen is told how long it has been waiting.
 
 mod statements;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use self::statements::StatementBeat;
+use self::tables::TablesBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
 use super::error::{silence, statement_reason};
 use super::link::Connection;
@@ -33,6 +35,8 @@ const SLOWER: Duration = Duration::from_secs(2);
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(3);
 /// An answer that has not come after this long may never come.
 const OVERDUE: Duration = Duration::from_secs(8);
+/// What is read seldom may use this share of one server core: a reading pauses fifty times its own cost.
+const COST_FACTOR: u32 = 50;
 /// How long the first tick waits for names, so that the first screen has them.
 const NAMES_LIMIT: Duration = Duration::from_millis(200);
 
@@ -55,6 +59,7 @@ pub(super) struct Sampler {
     /// Since when there are no data, while there are none.
     failing_since: Option<Timestamp>,
     statements: StatementBeat,
+    tables: TablesBeat,
     /// The smallest round trip seen: what a reading costs beyond it is the server's work.
     best_round_trip: Duration,
     /// The last one: a network that has become slow is no server that has stopped.
@@ -103,6 +108,7 @@ impl Sampler {
             wires,
             failing_since: None,
             statements,
+            tables: TablesBeat::default(),
             roles: BTreeSet::new(),
             delivered: false,
             waiting_since: None,
@@ -380,6 +386,7 @@ impl Sampler {
             slots: batch.slots,
             receiver: batch.receiver,
             upkeep: catalog.upkeep,
+            tables: self.tables(pace),
         };
         let body = Body::Postgres(Box::new(sample));
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await

@@ -60,11 +60,13 @@ fn decode_setting(row: &Row) -> Result<Setting, Error> {
     Ok(Setting { name: text(0)?, value: text(1)? })
 }
 
-fn reading<T>(result: Result<T, Error>, user: &str) -> Reading<T> {
+/// A value, or why there is none.
+pub(super) fn reading<T>(result: Result<T, Error>, user: &str) -> Reading<T> {
     result.map_or_else(|error| Reading::Unavailable(statement_reason(&error, user)), Reading::Fresh)
 }
 
-fn each<T>(
+/// The rows of an answer, or why there is none.
+pub(super) fn each<T>(
     rows: Result<Vec<Row>, Error>,
     one: impl Fn(&Row) -> Result<T, Error>,
     user: &str,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use super::super::Pace;
 use super::super::batch::{Clock, StatementsRead};
 use super::super::locks::Want;
-use super::Sampler;
+use super::{COST_FACTOR, Sampler};
 use crate::model::Reading;
 use crate::model::postgres::{Statement, StatementKey, Statements};
 
@@ -20,8 +20,6 @@ use crate::model::postgres::{Statement, StatementKey, Statements};
 const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
 const TEXTS_WANTED: usize = 50;
-/// The statistics may use this share of one server core: a reading pauses fifty times its own cost.
-const COST_FACTOR: u32 = 50;
 
 /// When statements were read and what they were, between two readings.
 #[derive(Debug, Default)]

@@ -1,0 +1,200 @@
+//! The panes that are shown only while somebody looks at them: waits over time, and tables.
+
+use std::sync::Arc;
+
+use dbtriage::app::{App, Msg, Pane};
+use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
+use dbtriage::model::{Body, Reading, Reason};
+use insta::assert_snapshot;
+use pretty_assertions::assert_eq;
+
+use super::frame;
+use super::moment::{ago, app, at, empty_app, postgres, press, sample, session};
+
+/// Two minutes, one sample a second: a few sessions compute, then many wait for input, then more for locks.
+fn two_minutes() -> App {
+    let mut app = empty_app(false);
+    app.options.cpus = Some(8);
+    for second in 0..120 {
+        let now = at(second);
+        let mut read = postgres(second, false);
+        let query = "SELECT total FROM orders WHERE id = 4711";
+        let all = (0..4 + i32::try_from(second / 10).unwrap()).map(|n| {
+            let mut it = session(now, 500 + n, "web", State::Active, 1, query);
+            let wait = match n {
+                0..4 => None,
+                4..8 => Some(("IO", "DataFileRead")),
+                _ => Some(("Lock", "transactionid")),
+            };
+            it.wait_event_type = wait.map(|(class, _)| class.into());
+            it.wait_event = wait.map(|(_, event)| event.into());
+            it
+        });
+        let idle = session(now, 900, "billing", State::IdleInTransaction, 60, "UPDATE orders SET total = 1");
+        read.sessions = Reading::Fresh(all.chain([idle]).collect());
+        app.update(now, sample(second, Body::Postgres(Box::new(read))));
+    }
+    app
+}
+
+#[test]
+fn waits_over_time_by_class() {
+    let mut app = two_minutes();
+    press(&mut app, 80, 24, &["6"]);
+    assert_snapshot!(frame(&mut app, 80, 24));
+    assert_snapshot!("waits_wide", frame(&mut app, 200, 50));
+}
+
+#[test]
+fn a_wait_is_gone_into_down_to_the_session_that_waits() {
+    let mut app = two_minutes();
+    press(&mut app, 80, 24, &["6", "Home", "Enter", "Enter", "Enter"]);
+    assert_snapshot!(frame(&mut app, 80, 24));
+    assert!(frame(&mut app, 200, 50).contains("only wait event Lock:transactionid"));
+    press(&mut app, 80, 24, &["Enter"]);
+    assert_eq!(app.focus, Pane::Activity);
+    let selected = app.session_at_hand().map(|session| session.id.pid);
+    assert!(selected.is_some_and(|pid| (500..520).contains(&pid)), "{selected:?}");
+}
+
+#[test]
+fn an_earlier_moment_is_looked_at_and_left_again() {
+    let mut app = two_minutes();
+    press(&mut app, 80, 24, &["6", "Left", "Left", "Left", "Left", "Left", "Left"]);
+    app.update(at(120), Msg::Timer);
+    assert_snapshot!(frame(&mut app, 80, 24));
+    press(&mut app, 80, 24, &["0"]);
+    assert!(frame(&mut app, 80, 24).contains("over the last minute"));
+}
+
+pub(crate) fn table(oid: u32, name: &str, seq_scans: i64, dead_rows: i64) -> Table {
+    Table {
+        oid,
+        name: name.into(),
+        is_materialized_view: name.ends_with("_daily"),
+        size_bytes: i64::from(oid) * 81_920_000,
+        seq_scans,
+        seq_rows_read: seq_scans * 20_000,
+        live_rows: 200_000,
+        dead_rows,
+        changed_since_analyze: dead_rows * 2,
+        vacuumed_at: (oid != 102).then(|| ago(at(0), 7200).unwrap()),
+        analyzed_at: ago(at(0), 3600),
+        heap_blks_fetched: seq_scans * 1000,
+        heap_blks_hit: seq_scans * 700,
+        index_blks_fetched: 1000,
+        index_blks_hit: 990,
+        index_scans: 500,
+    }
+}
+
+/// What is read of the tables at a second.
+fn tables(second: i64) -> Tables {
+    let index = |oid, name: &str, is_valid, scans| Index {
+        oid,
+        name: name.into(),
+        table: "reports".into(),
+        is_valid,
+        is_unique: false,
+        scans,
+        size_bytes: 220_000_000,
+        definition: format!("CREATE INDEX {name} ON public.reports USING btree (created_at)").into(),
+    };
+    let progress = |pid, command: &str, phase: &str, done, waits_for_pid| Progress {
+        pid,
+        command: command.into(),
+        datid: Some(5),
+        relation: Some("reports".into()),
+        phase: phase.into(),
+        done: Some(done),
+        total: Some(100),
+        waits_for_pid,
+    };
+    Tables {
+        counted: Reading::Fresh(Counted {
+            read_at: at(second),
+            tables: 812,
+            stats_reset: ago(at(0), 900_000),
+        }),
+        tables: Reading::Fresh(vec![
+            table(103, "orders", 100, 20),
+            table(102, "reports", 4_000 + second * 25, 61_000),
+            table(101, "sales_daily", 7, 0),
+        ]),
+        indexes: Reading::Fresh(vec![
+            index(201, "reports_created_at_idx", false, 0),
+            index(202, "reports_old_idx", true, 3),
+        ]),
+        constraints: Reading::Fresh(vec![Constraint {
+            oid: 301,
+            name: "orders_customer_fk".into(),
+            table: "orders".into(),
+            definition: "FOREIGN KEY (customer_id) REFERENCES customers(id) NOT VALID".into(),
+        }]),
+        progress: Reading::Fresh(vec![
+            progress(4242, "CREATE INDEX CONCURRENTLY", "waiting for writers before build", 0, Some(4311)),
+            progress(812, "VACUUM", "scanning heap", 37, None),
+        ]),
+    }
+}
+
+fn with_tables(change: impl Fn(&mut Sample)) -> App {
+    let mut app = empty_app(false);
+    for second in [0, 5] {
+        let mut read = postgres(second, false);
+        read.tables = Some(Arc::new(tables(second)));
+        change(&mut read);
+        app.update(at(second), sample(second, Body::Postgres(Box::new(read))));
+    }
+    app
+}
+
+#[test]
+fn tables_and_what_works_on_them() {
+    let mut app = with_tables(|_| {});
+    press(&mut app, 80, 24, &["7"]);
+    assert_snapshot!(frame(&mut app, 80, 24));
+    assert_snapshot!("tables_wide", frame(&mut app, 200, 50));
+}
+
+#[test]
+fn indexes_and_constraints_that_need_somebody() {
+    let mut app = with_tables(|_| {});
+    press(&mut app, 120, 30, &["7", "z", "g"]);
+    assert_snapshot!(frame(&mut app, 120, 30));
+    press(&mut app, 120, 30, &["Enter"]);
+    assert_snapshot!("an_invalid_index_in_full", frame(&mut app, 120, 30));
+    press(&mut app, 120, 30, &["Esc", "g"]);
+    assert_snapshot!("constraints_not_validated", frame(&mut app, 120, 30));
+}
+
+#[test]
+fn a_table_in_full_with_the_statement_that_helps() {
+    let mut app = with_tables(|_| {});
+    press(&mut app, 80, 24, &["7", "Enter"]);
+    assert_snapshot!(frame(&mut app, 80, 24));
+}
+
+#[test]
+fn catalogs_that_cannot_be_read_say_why() {
+    let mut app = with_tables(|read| {
+        let why = || Reason::new("canceling statement due to lock timeout");
+        let old = read.tables.as_deref().cloned().unwrap();
+        read.tables = Some(Arc::new(Tables {
+            counted: Reading::Unavailable(why()),
+            tables: Reading::Unavailable(why()),
+            indexes: Reading::Unavailable(why()),
+            constraints: Reading::Unavailable(why()),
+            progress: old.progress,
+        }));
+    });
+    press(&mut app, 80, 24, &["7"]);
+    assert_snapshot!(frame(&mut app, 80, 24));
+}
+
+#[test]
+fn before_the_catalogs_are_read_the_pane_says_so() {
+    let mut app = app(false);
+    press(&mut app, 80, 24, &["7"]);
+    assert!(frame(&mut app, 80, 24).contains("reading the catalogs"));
+}
