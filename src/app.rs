@@ -10,6 +10,7 @@ mod confirm;
 mod detail;
 mod events;
 mod going;
+mod incident;
 mod keymap;
 mod limits;
 mod list;
@@ -240,6 +241,7 @@ pub struct App {
     pub options: Options,
     /// How the screen is divided now.
     pub viewport: Viewport,
+    incident: Option<incident::Incident>,
     pending: outcome::Pending,
     /// Outcomes that wait for their turn at the bottom.
     untold: VecDeque<(Severity, String)>,
@@ -276,6 +278,7 @@ impl App {
             toast: None,
             options,
             viewport: Viewport::default(),
+            incident: None,
             pending: outcome::Pending::default(),
             untold: VecDeque::new(),
         }
@@ -404,6 +407,11 @@ impl App {
         self.findings().iter().position(|(target, it)| (target.id, it.check, it.subject) == chosen)
     }
 
+    /// Since when there is an incident: something critical, but for short pauses; `None` while all is calm.
+    pub fn incident_since(&self) -> Option<Timestamp> {
+        self.incident.map(incident::Incident::since)
+    }
+
     /// Sends keys to the finding at a place.
     fn choose_finding(&mut self, place: usize) {
         self.finding = self.findings().get(place).map(|(target, it)| (target.id, it.check, it.subject));
@@ -443,6 +451,12 @@ impl App {
         let target = sample.target;
         let Some(observer) = self.observers.get_mut(target.0) else { return };
         observer.observe(sample);
+        let (name, seen) = (observer.target.name.clone(), observer.take_seen());
+        for seen in seen {
+            self.events.note_seen(&name, seen);
+        }
+        let is_critical = self.findings().first().is_some_and(|(_, it)| it.severity == Severity::Critical);
+        self.incident = incident::Incident::after(self.incident, is_critical, self.now);
         if self.postgres == Some(target) {
             self.refresh();
             self.watch_question();

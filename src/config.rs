@@ -76,6 +76,7 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
     let file = load(args.connection.config.as_deref(), environment)?;
     let color = args.color.or(file.color()?).unwrap_or(ColorWhen::Auto);
     let theme_name = args.theme.as_deref().or(file.theme.as_deref()).unwrap_or("default");
+    let limits = limits(&file)?;
     Ok(ScreenConfig {
         targets: targets::resolve(&args.connection, &file, environment)?,
         interval: interval(&args.connection, &file)?,
@@ -90,22 +91,23 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
         read_only: args.read_only || file.read_only,
         redact: args.connection.redact,
         cpus: args.cpus,
-        limits: limits(&file)?,
         wait: args.wait,
         log: args.connection.log.clone(),
-        thresholds: file.thresholds,
+        thresholds: Thresholds { protected: limits.protect.clone(), ..file.thresholds },
+        limits,
     })
 }
 
 /// The settings of a report.
 pub fn report(connection: &ConnectionArgs, environment: &Environment) -> Result<ReportConfig, ConfigError> {
     let file = load(connection.config.as_deref(), environment)?;
+    let protected = limits(&file)?.protect;
     Ok(ReportConfig {
         targets: targets::resolve(connection, &file, environment)?,
         interval: interval(connection, &file)?,
         redact: connection.redact,
         log: connection.log.clone(),
-        thresholds: file.thresholds,
+        thresholds: Thresholds { protected, ..file.thresholds },
     })
 }
 

@@ -203,6 +203,11 @@ impl Observer {
         &self.history
     }
 
+    /// What was seen to change since this was asked last.
+    pub fn take_seen(&mut self) -> Vec<changes::Seen> {
+        std::mem::take(&mut self.changes.seen)
+    }
+
     /// What active sessions waited for over the last hour.
     pub const fn waits(&self) -> &waits::WaitHistory {
         &self.waits

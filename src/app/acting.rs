@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::many::Phase;
 use super::{App, Confirm, Effect, Many, OUTCOME_TOAST, Order, Overlay, Toast, outcome};
+use crate::engine::vitals::is_protected;
 use crate::engine::{Observer, Tick};
 use crate::model::TargetId;
 use crate::model::action::{Action, Record, Whom};
@@ -15,7 +16,7 @@ impl App {
     /// Asks about one session.
     pub(super) fn ask(&mut self, session: Session, cancel: bool) -> Vec<Effect> {
         let (Some(target), Some(tick)) = (self.postgres, self.pg()) else { return Vec::new() };
-        let protected = self.options.limits.protects(&session.application_name);
+        let protected = is_protected(&session.application_name, &self.options.limits.protect);
         let confirm = Confirm::new(target, session, tick, cancel, protected);
         let (pid, waiter) = (confirm.session.id.pid, confirm.waiter);
         self.overlay = Some(Overlay::Confirm(Box::new(confirm)));

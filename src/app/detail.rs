@@ -5,6 +5,7 @@ use super::list::RowKey;
 use super::table::{Role, Span};
 use super::{App, Event, Pane, locks, statements, tables};
 use crate::engine::PgTick;
+use crate::engine::rates::ratio;
 use crate::engine::statements::StatementRow;
 use crate::format::{age_at, bytes, count, duration_ms, rfc3339, share};
 use crate::model::action::{Counts, Record};
@@ -42,7 +43,10 @@ impl Detail {
             Pane::Activity => app.activity.list.selected.clone(),
             Pane::Locks => app.locks.list.selected.clone(),
             Pane::Statements => app.statements.list.selected.clone(),
-            Pane::Events => app.events.list.selected.clone(),
+            Pane::Events => {
+                let selected = app.events.list.selected.as_ref();
+                selected.filter(|key| app.events.find(key).and_then(Event::record).is_some()).cloned()
+            }
             Pane::Tables => app.tables.list.selected.clone(),
             Pane::Waits | Pane::Replication | Pane::Cache => None,
         }?;
@@ -63,7 +67,7 @@ impl Detail {
 
     fn full_sheet(&self, app: &App) -> Option<Sheet> {
         if let RowKey::Event(_) = &self.key {
-            return app.events.find(&self.key).map(event_sheet);
+            return app.events.find(&self.key).and_then(event_sheet);
         }
         let tick = app.pg()?;
         match &self.key {
@@ -195,6 +199,7 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
         ("longest", Span::text(format!("{} since reset", duration_ms(row.max_ms_since_reset)))),
         ("deviation", Span::text(format!("{} since reset", duration_ms(row.stddev_ms_since_reset)))),
         ("running now", Span::text(running(row, tick))),
+        ("by user", Span::text(by_user(row, tick))),
     ];
     Sheet {
         title: "Statement".into(),
@@ -202,6 +207,26 @@ fn statement_sheet(row: &StatementRow, tick: &PgTick) -> Sheet {
         heading: "text",
         text: row.query.as_deref().unwrap_or("(not read yet)").to_owned(),
     }
+}
+
+/// Who runs a statement, each with the share of its time, now or since the reset.
+fn by_user(row: &StatementRow, tick: &PgTick) -> String {
+    let rows = tick.statements.value().map(|table| table.rows.as_slice()).unwrap_or_default();
+    let alike = rows.iter().filter(|it| it.key.queryid == row.key.queryid && it.key.dbid == row.key.dbid);
+    let is_running = alike.clone().any(|it| it.exec_ms_per_second.is_some_and(|ms| ms > 0.0));
+    let time = |it: &StatementRow| {
+        if is_running { it.exec_ms_per_second.unwrap_or_default() } else { it.total_exec_ms }
+    };
+    let total: f64 = alike.clone().map(time).sum();
+    let mut users: Vec<(f64, &StatementRow)> = alike.map(|it| (time(it), it)).collect();
+    users.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let user = |(ms, it): &(f64, &StatementRow)| {
+        let part = ratio(*ms, total).map_or_else(|| "-".into(), share);
+        let calls = it.calls_per_second.map_or_else(|| "?".into(), count);
+        format!("{} {part} ({calls} calls/s)", tick.sample.names.role(it.key.userid))
+    };
+    let when = if is_running { "" } else { ", since the reset" };
+    format!("{}{when}", users.iter().map(user).collect::<Vec<_>>().join(", "))
 }
 
 /// The sessions that run a statement now.
@@ -219,8 +244,9 @@ fn running(row: &StatementRow, tick: &PgTick) -> String {
     format!("{}: {}", crate::format::counted(pids.len(), "session"), pids.join(", "))
 }
 
-fn event_sheet(event: &Event) -> Sheet {
-    let Record { at, by, target, action, session, before, after, outcome, sql, .. } = &event.record;
+/// An action in full; what was only seen has no more to it than its sentence.
+fn event_sheet(event: &Event) -> Option<Sheet> {
+    let Record { at, by, target, action, session, before, after, outcome, sql, .. } = event.record()?;
     let figures = |counts: &Counts| {
         let show = |n: Option<usize>| n.map_or_else(|| "?".into(), |n| n.to_string());
         let Counts { connections, active, blocked, behind } = counts;
@@ -248,7 +274,7 @@ fn event_sheet(event: &Event) -> Sheet {
         ("before", figures(before)),
         ("after", after.as_ref().map_or_else(|| Span::text("not known yet"), figures)),
     ];
-    Sheet { title: format!("{action} {}", session.pid), fields, heading: "SQL", text: sql.clone() }
+    Some(Sheet { title: format!("{action} {}", session.pid), fields, heading: "SQL", text: sql.clone() })
 }
 
 fn lock_sheet(app: &App, tick: &PgTick) -> Option<Sheet> {

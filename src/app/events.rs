@@ -1,4 +1,4 @@
-//! Pane 8: what was done, newest first: every action with its outcome.
+//! Pane 8: what was done and what changed, newest first: every action with its outcome, restarts, settings.
 //!
 //! It must not know how an action is carried out or where its record is kept.
 
@@ -6,7 +6,10 @@ use std::collections::VecDeque;
 
 use super::list::{ListState, RowKey};
 use super::table::{Align, Cell, Column, Role, Value, Width};
+use jiff::Timestamp;
+
 use crate::engine::Severity;
+use crate::engine::changes::Seen;
 use crate::engine::filter::Filter;
 use crate::format;
 use crate::model::action::Record;
@@ -14,13 +17,28 @@ use crate::model::action::Record;
 /// Events that are kept; the log keeps all of them.
 const EVENTS_MAX: usize = 2000;
 
-/// An action, told.
+/// Something that was done, or was seen to change.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// What is kept of it.
-    pub record: Record,
-    /// How its outcome is meant; absent until there is one.
+    /// Its number: that of its record, if it has one.
+    id: u64,
+    /// When it was ordered, or seen.
+    pub at: Timestamp,
+    /// The server.
+    pub target: String,
+    /// How it is meant; absent while the outcome of an action is not known.
     pub severity: Option<Severity>,
+    /// What it is.
+    pub what: What,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// An action, and what is kept of it.
+    Action(Box<Record>),
+    /// A change that was seen, in a sentence.
+    Seen(String),
 }
 
 /// State of the pane.
@@ -39,8 +57,8 @@ pub type EventColumn = Column<fn(&Event) -> Cell>;
 
 /// The columns of the pane.
 pub const COLUMNS: &[EventColumn] = &[
-    column("time", 9, 0, |event| Value::Text(format::clock(event.record.at)).into()),
-    column("server", 22, 3, |event| Value::Text(event.record.target.clone()).into()),
+    column("time", 9, 0, |event| Value::Text(format::clock(event.at)).into()),
+    column("server", 22, 3, |event| Value::Text(event.target.clone()).into()),
     column("by", 20, 2, |event| Value::Text(event.by()).into()),
     Column {
         name: "what",
@@ -57,10 +75,25 @@ const fn column(name: &'static str, width: u16, priority: u8, cell: fn(&Event) -
 }
 
 impl Event {
-    /// What was done and what came of it.
+    /// What was done and what came of it, or what was seen.
     pub fn sentence(&self) -> String {
-        let Record { action, session, outcome, .. } = &self.record;
-        outcome.clone().unwrap_or_else(|| format!("{action} {} {} …", session.pid, session.application))
+        match &self.what {
+            What::Action(record) => {
+                let Record { action, session, outcome, .. } = &**record;
+                outcome
+                    .clone()
+                    .unwrap_or_else(|| format!("{action} {} {} …", session.pid, session.application))
+            }
+            What::Seen(what) => what.clone(),
+        }
+    }
+
+    /// What is kept of it, where it is an action.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.what {
+            What::Action(record) => Some(record),
+            What::Seen(_) => None,
+        }
     }
 
     const fn role(&self) -> Role {
@@ -72,16 +105,16 @@ impl Event {
         }
     }
 
-    /// Who ordered it.
+    /// Who ordered it; nobody of ours where it was only seen.
     pub fn by(&self) -> String {
-        let by = &self.record.by;
+        let Some(by) = self.record().map(|record| &record.by) else { return "-".into() };
         by.from.as_ref().map_or_else(|| by.os_user.clone(), |from| format!("{}@{from}", by.os_user))
     }
 }
 
 impl EventsView {
     /// No events yet. Numbers go on from the time of the start, so that those of two runs in one log differ.
-    pub(super) fn starting_at(now: jiff::Timestamp) -> Self {
+    pub(super) fn starting_at(now: Timestamp) -> Self {
         Self { ordered: u64::try_from(now.as_millisecond()).unwrap_or_default(), ..Self::default() }
     }
 
@@ -93,20 +126,40 @@ impl EventsView {
 
     /// Notes an action, or what came of it.
     pub(super) fn note(&mut self, record: Record, severity: Option<Severity>) {
-        match self.events.iter_mut().rev().find(|event| event.record.id == record.id) {
-            Some(event) => *event = Event { record, severity },
-            None => self.events.push_back(Event { record, severity }),
+        let (id, at, target) = (record.id, record.at, record.target.clone());
+        let event = Event { id, at, target, severity, what: What::Action(Box::new(record)) };
+        match self.events.iter_mut().rev().find(|event| event.id == id) {
+            Some(known) => *known = event,
+            None => self.push(event),
         }
+        self.refresh();
+    }
+
+    /// Notes a change that was seen.
+    pub(super) fn note_seen(&mut self, target: &str, seen: Seen) {
+        let Seen { at, severity, what } = seen;
+        let id = self.next_id();
+        self.push(Event {
+            id,
+            at,
+            target: target.to_owned(),
+            severity: Some(severity),
+            what: What::Seen(what),
+        });
+        self.refresh();
+    }
+
+    fn push(&mut self, event: Event) {
+        self.events.push_back(event);
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
         }
-        self.refresh();
     }
 
     /// The event of a row.
     pub fn find(&self, key: &RowKey) -> Option<&Event> {
         let RowKey::Event(id) = key else { return None };
-        self.events.iter().rev().find(|event| event.record.id == *id)
+        self.events.iter().rev().find(|event| event.id == *id)
     }
 
     /// How many there are.
@@ -114,7 +167,7 @@ impl EventsView {
         self.events.len()
     }
 
-    /// Whether nothing has been done yet.
+    /// Whether nothing has happened yet.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }
@@ -123,7 +176,7 @@ impl EventsView {
     pub(super) fn refresh(&mut self) {
         let filter = Filter::parse(&self.filter_text);
         let passes = |event: &&Event| filter.is_empty() || filter.passes(&event.sentence());
-        let rows = self.events.iter().rev().filter(passes).map(|event| RowKey::Event(event.record.id));
+        let rows = self.events.iter().rev().filter(passes).map(|event| RowKey::Event(event.id));
         let rows = rows.collect();
         self.list.set_rows(rows);
     }

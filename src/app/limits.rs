@@ -3,7 +3,7 @@
 //! It must not know how the others are asked about.
 
 use crate::engine::PgTick;
-use crate::engine::vitals::is_own;
+use crate::engine::vitals::{is_own, is_protected};
 use crate::model::postgres::{Session, State};
 
 /// What the person set for acting on many.
@@ -23,12 +23,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Whether an application is one that is left out.
-    pub(super) fn protects(&self, application: &str) -> bool {
-        let name = application.to_lowercase();
-        self.protect.iter().any(|known| !known.is_empty() && name.starts_with(&known.to_lowercase()))
-    }
-
     /// Why a marked session is left out of many, in words that follow a count; `None` when it is meant.
     pub(super) fn excludes(&self, session: &Session, tick: &PgTick, cancel: bool) -> Option<String> {
         let superuser = |role| tick.sample.names.superusers.contains(&role);
@@ -40,7 +34,7 @@ impl Limits {
             Some("hidden from this role (GRANT pg_read_all_stats)".into())
         } else if !tick.sample.rights.superuser && session.usesysid.is_some_and(superuser) {
             Some("of superusers, which you may not signal".into())
-        } else if self.protects(&session.application_name) {
+        } else if is_protected(&session.application_name, &self.protect) {
             Some(format!("{} (protected)", session.application_name))
         } else if cancel && session.state != Some(State::Active) {
             Some("without a statement to cancel".into())

@@ -54,6 +54,10 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
     column("time", "time/s", 7, 1, |row| {
         Value::known(row.exec_ms_per_second, |ms| Value::Count(ms / 1000.0)).into()
     }),
+    column("trend", "trend", 8, 6, |row| {
+        let value = if row.trend.is_empty() { Value::None } else { Value::Trend(row.trend.clone()) };
+        Cell { value, role: Role::Dim }
+    }),
     column("share", "share", 6, 5, |row| Value::some(row.share, Value::Share).into()),
     column("calls", "calls/s", 8, 1, |row| Value::known(row.calls_per_second, Value::Count).into()),
     column("mean", "mean now", 9, 1, |row| Value::some(row.mean_ms, Value::DurationMs).into()),
@@ -74,8 +78,8 @@ pub(super) const COLUMNS: &[StatementColumn] = &[
     }),
     column("rows", "rows/call", 9, 4, |row| Value::some(row.rows_per_call, Value::Count).into()),
     column("hit", "hit", 6, 4, |row| Value::some(row.hit_ratio, Value::Share).into()),
-    column("temp", "temp blk/s", 10, 6, |row| Value::known(row.temp_blocks_per_second, Value::Count).into()),
-    column("wal", "wal/s", 8, 7, |row| Value::known(row.wal_bytes_per_second, Value::Bytes).into()),
+    column("temp", "temp blk/s", 10, 7, |row| Value::known(row.temp_blocks_per_second, Value::Count).into()),
+    column("wal", "wal/s", 8, 8, |row| Value::known(row.wal_bytes_per_second, Value::Bytes).into()),
     column("plan", "plan", 6, 9, |row| Value::some(row.plan_share, Value::Share).into()),
     column("max", "max", 8, 8, |row| Value::DurationMs(row.max_ms_since_reset).into()),
     column("stddev", "stddev", 8, 10, |row| Value::DurationMs(row.stddev_ms_since_reset).into()),

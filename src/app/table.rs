@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::engine::Series;
 use crate::format;
 use crate::text;
 
@@ -96,6 +97,8 @@ pub enum Value {
     Share(f64),
     /// A factor: `195x`.
     Factor(f64),
+    /// Values over time, drawn from zero to the largest; compared by the newest.
+    Trend(Series),
 }
 
 impl Value {
@@ -124,6 +127,8 @@ impl Value {
             Self::Share(ratio) => format::share(*ratio).into(),
             Self::Factor(factor) if *factor < 10.0 => format!("{factor:.1}x").into(),
             Self::Factor(factor) => format!("{factor:.0}x").into(),
+            // Drawn by whoever knows which characters may be used.
+            Self::Trend(_) => Cow::Borrowed(""),
         }
     }
 
@@ -131,6 +136,7 @@ impl Value {
     fn number(&self) -> Option<f64> {
         match self {
             Self::None | Self::Unknown | Self::Text(_) | Self::Sql(_) => None,
+            Self::Trend(series) => series.last().copied().flatten(),
             #[expect(clippy::cast_precision_loss, reason = "only for ordering")]
             Self::Integer(number) => Some(*number as f64),
             Self::Age(n)

@@ -151,10 +151,12 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # idle_sessions_seconds = { notice = 300.0 }                      # told while connections are short
 # blocking_sessions = 3.0                                         # sessions behind one root
 # blocking_seconds = { warning = 30.0, critical = 60.0 }          # longest wait for a lock
+# locks_percent = { warning = 20.0, critical = 60.0 }             # objects in the lock table, of those that fit
 # deadlocks_per_minute = { warning = 5.0 }
 # sync_rep_seconds = { critical = 5.0 }                           # commits that wait for a synchronous standby
 # idle_in_transaction_seconds = { warning = 300.0, critical = 900.0 }
 # long_transaction_seconds = { warning = 120.0, critical = 900.0 }
+# xmin_age_xids = { notice = 300000.0, warning = 1000000.0 }      # transactions since the snapshot that holds back VACUUM
 # statement_regression_factor = { warning = 3.0 }                 # mean now against its mean before
 # slow_active_seconds = { notice = 5.0, warning = 60.0, critical = 300.0 }
 # slow_active_sessions = 3.0                                      # critical only if so many run the statement
@@ -166,12 +168,19 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # replication_lag_seconds = { notice = 2.0, warning = 5.0, critical = 30.0 }
 # replication_lag_bytes = { warning = 1e8, critical = 1e9 }
 # slot_retention_bytes = { warning = 1e9, critical = 5e9 }
+# slot_inactive_seconds = { warning = 600.0, critical = 1800.0 }
+# conflicts_per_minute = { notice = 1.0, warning = 5.0 }          # queries on a standby cancelled because of replay
+# wal_bytes_per_second = { warning = 36700160.0 }                 # over five minutes
 # buffer_hit_percent = { warning = 95.0 }                         # below it, over five minutes
 # temp_bytes_per_second = { warning = 1e7 }                       # over a minute
+# temp_files_per_second = { warning = 1.0 }                       # over a minute
+# dead_rows_percent = { notice = 30.0, warning = 60.0 }           # of a table, from ten thousand on
+# stale_statistics_percent = { notice = 50.0 }                    # of a table, from a hundred thousand changed rows on
 # redis_memory_percent = { warning = 90.0, critical = 100.0 }     # where nothing is evicted
 # redis_hit_percent = { warning = 70.0, critical = 30.0 }         # below it, over a minute
 # redis_evictions_per_second = { notice = 10.0 }                  # over a minute
 # redis_clients_percent = { warning = 80.0, critical = 95.0 }
+# redis_slow_seconds = { notice = 0.1, warning = 1.0 }            # the slowest command of the last minute
 # restart_told_seconds = { warning = 300.0 }                      # how long it is told
 # role_change_told_seconds = { warning = 300.0 }
 # standby_gone_seconds = { warning = 5.0, critical = 60.0 }
@@ -188,4 +197,5 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # Columns by table; the order is that of the screen.
 # [columns]
 # activity = ["pid", "user", "app", "db", "state", "wait", "xact", "stmt", "query"]
+# tables = ["size", "seq", "rows-read", "dead", "vacuumed", "table"]
 "#;

@@ -1,4 +1,5 @@
-//! What has changed while we watched: restarts, the role of the server, and standbys that have gone.
+//! What has changed while we watched: restarts, the role of the server, settings, standbys that have gone, slots that
+//! nobody uses.
 //!
 //! It must not know how bad that is.
 
@@ -7,11 +8,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Severity;
 use super::replication::Replication;
-use crate::model::postgres::{Checkpoints, Sample};
+use crate::model::postgres::{Checkpoints, Sample, Upkeep};
 
 /// Standbys that are remembered at most.
 const STANDBYS_MAX: usize = 100;
+/// Changes that wait to be told.
+const SEEN_MAX: usize = 200;
 
 /// What was seen to change; times are the client's.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +28,30 @@ pub struct Changes {
     pub standbys: BTreeMap<Arc<str>, Timestamp>,
     /// The checkpoints counted when watching began, or since the counters went down.
     pub checkpoints: Option<Checkpoints>,
+    /// Since when each slot was seen to be used by nobody.
+    pub slots_inactive: BTreeMap<Arc<str>, Timestamp>,
+    /// Logins that waited for a lock in the last two readings.
+    pub stuck_logins: Vec<i32>,
+    /// Checksum failures of the worst database when watching began.
+    pub checksum_failures: Option<i64>,
+    /// Errors of each subscription when it was first seen.
+    pub subscription_errors: BTreeMap<Arc<str>, i64>,
+    /// What has changed and was not told yet, in order.
+    pub seen: Vec<Seen>,
+    upkeep: Option<Arc<Upkeep>>,
     started_at: Option<Timestamp>,
     in_recovery: Option<bool>,
+}
+
+/// Something that was seen to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// When that was seen, by the client's clock.
+    pub at: Timestamp,
+    /// How it is meant.
+    pub severity: Severity,
+    /// What it was, in a sentence.
+    pub what: String,
 }
 
 impl Changes {
@@ -34,11 +60,21 @@ impl Changes {
         let server = &sample.server;
         if self.started_at.replace(server.started_at).is_some_and(|before| before != server.started_at) {
             self.restarted_at = Some(now);
+            self.see(now, Severity::Warning, "the server was restarted".to_owned());
         }
         if self.in_recovery.replace(server.in_recovery).is_some_and(|before| before != server.in_recovery) {
             self.role_changed_at = Some(now);
+            let role = if server.in_recovery { "a standby" } else { "a primary" };
+            self.see(now, Severity::Warning, format!("the server has become {role}"));
             // The standbys of before followed another server.
             self.standbys.clear();
+        }
+        self.observe_slots(replication, now);
+        let failures =
+            sample.databases.value().into_iter().flatten().filter_map(|it| it.checksum_failures).max();
+        self.checksum_failures = self.checksum_failures.or(failures);
+        if let Some(upkeep) = &sample.upkeep {
+            self.observe_upkeep(upkeep, now);
         }
         let checkpoints = sample.upkeep.as_ref().and_then(|upkeep| upkeep.checkpoints.value());
         if let Some(now) = checkpoints
@@ -55,5 +91,52 @@ impl Changes {
                 self.standbys.insert(Arc::clone(&standby.application), now);
             }
         }
+    }
+
+    fn observe_slots(&mut self, replication: &Replication, now: Timestamp) {
+        let Some(slots) = replication.slots.value() else { return };
+        let before = std::mem::take(&mut self.slots_inactive);
+        let inactive = slots.iter().filter(|it| !it.slot.active).map(|it| &it.slot.name);
+        let since = |name: &Arc<str>| (Arc::clone(name), before.get(name).copied().unwrap_or(now));
+        self.slots_inactive = inactive.map(since).collect();
+    }
+
+    /// Compares what is read seldom with the reading before.
+    fn observe_upkeep(&mut self, upkeep: &Arc<Upkeep>, now: Timestamp) {
+        let before = self.upkeep.replace(Arc::clone(upkeep));
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, upkeep)) {
+            return;
+        }
+        for subscription in upkeep.subscriptions.value().into_iter().flatten() {
+            let errors = subscription.errors.unwrap_or_default();
+            self.subscription_errors.entry(Arc::clone(&subscription.name)).or_insert(errors);
+        }
+        let stuck =
+            |upkeep: &Upkeep| upkeep.lock_usage.value().map(|it| it.stuck_pids.clone()).unwrap_or_default();
+        let stuck_before = before.as_deref().map(stuck).unwrap_or_default();
+        self.stuck_logins = stuck(upkeep);
+        self.stuck_logins.retain(|pid| stuck_before.contains(pid));
+        let settings_before =
+            before.as_ref().and_then(|before| before.settings.value()).into_iter().flatten();
+        let settings_before: BTreeMap<_, _> = settings_before.map(|it| (&it.name, &it.value)).collect();
+        for setting in upkeep.settings.value().into_iter().flatten() {
+            let Some(value) = settings_before.get(&setting.name).filter(|value| **value != &setting.value)
+            else {
+                continue;
+            };
+            self.see(
+                now,
+                Severity::Notice,
+                format!("{} changed from {value} to {}", setting.name, setting.value),
+            );
+        }
+    }
+
+    /// Nobody may ask for what a report has seen: then only the newest are kept.
+    fn see(&mut self, at: Timestamp, severity: Severity, what: String) {
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.remove(0);
+        }
+        self.seen.push(Seen { at, severity, what });
     }
 }

@@ -7,49 +7,66 @@ mod archiver;
 mod blocking;
 mod buffer_hit_rate;
 mod checkpoints;
+mod checksum_failures;
+mod common;
+mod conflicts;
 mod connection_hog;
 mod connections;
+mod dead_tuples;
 mod deadlocks;
 mod idle_in_transaction;
 mod idle_sessions;
+mod invalid_index;
+mod locks_near_limit;
+mod logins_stuck;
 mod long_transaction;
 mod operation_spike;
 mod pending_restart;
 mod pooler;
 mod query_latency;
 mod redis_clients;
+mod redis_cluster;
 mod redis_evictions;
 mod redis_hit_rate;
 mod redis_memory;
+mod redis_monitor;
+mod redis_persistence;
 mod redis_replication;
+mod redis_slowlog;
+mod replay_conflict;
 mod replication_lag;
 mod restart;
 mod role_change;
 mod rollback_ratio;
+mod slot_inactive;
+mod slot_lost;
 mod slot_retention;
 mod slow_active;
 mod slow_statement;
+mod stale_statistics;
 mod standby_gone;
 mod statement_regression;
+mod subscription_errors;
 mod sync_rep_stalled;
 mod temp_files;
 mod thresholds;
 mod unreachable;
+mod wal_rate;
 mod wraparound;
+mod xmin_horizon;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::common::{named, redis_upkeep, rows_of_statements, sees_all, takes, upkeep, who};
 pub use self::thresholds::{Limits, Thresholds};
 use super::changes::Changes;
 use super::history::Mean;
-use super::statements::StatementRow;
 use super::{History, Metric, PgTick, RedisTick, Tick};
-use crate::model::postgres::{Oid, Sample, Session, SessionId, StatementKey, Upkeep};
-use crate::model::{Kind, Outage, Reading};
-use crate::{format, text};
+use crate::model::postgres::{Oid, SessionId, StatementKey};
+use crate::model::{Kind, Outage};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -201,6 +218,9 @@ impl<'a> Situation<'a> {
     }
 }
 
+/// Tables that one check tells at most: more of them are no news.
+const TABLES_TOLD_MAX: usize = 3;
+
 /// What was told with the tick before, by subject.
 type Told = BTreeMap<Subject, Track>;
 
@@ -237,72 +257,6 @@ fn severity_told(told: &Told, subject: Subject) -> Option<Severity> {
     told.get(&subject).map(|track| track.severity)
 }
 
-/// The statements of the last reading, while their means tell how they run: who was freed carries the wait for a lock
-/// into the mean, and would make the cure look like a fault.
-fn rows_of_statements<'a>(
-    tick: &'a PgTick,
-    situation: &Situation<'_>,
-) -> Result<&'a [StatementRow], Verdict> {
-    let Some(table) = tick.statements.value() else {
-        return Err(Verdict::NotYet("needs pg_stat_statements"));
-    };
-    let most_blocked = situation.history.max(Metric::Blocked, MINUTE_SECONDS);
-    if most_blocked.is_some_and(|most| situation.thresholds.blocking_sessions <= most) {
-        return Err(Verdict::NotYet(
-            "sessions waited for locks within the last minute, which is in the means",
-        ));
-    }
-    Ok(&table.rows)
-}
-
-/// A part of what is read seldom, or why it cannot be judged.
-fn upkeep<'a, T>(
-    situation: &Situation<'a>,
-    part: impl Fn(&'a Upkeep) -> &'a Reading<T>,
-) -> Result<(&'a PgTick, &'a T), Verdict> {
-    let tick = situation.postgres().ok_or(NO_SAMPLE)?;
-    let upkeep = tick.sample.upkeep.as_deref().ok_or(Verdict::NotYet("not read yet"))?;
-    let value = part(upkeep).value().ok_or(Verdict::NotYet("the server does not let us read it"))?;
-    Ok((tick, value))
-}
-
-/// A statement as a sentence names it: how it begins, without its literals.
-fn named(row: &StatementRow) -> String {
-    const COLUMNS_MAX: usize = 44;
-    match row.query.as_deref() {
-        Some(query) => text::fit(&text::line(&text::masked(query)), COLUMNS_MAX, false).into_owned(),
-        None => format!("statement {}", row.key.queryid),
-    }
-}
-
-/// What a statement takes, and how much slower that is than it was.
-fn takes(row: &StatementRow, mean_ms: f64) -> String {
-    /// From here on a difference is worth words.
-    const SLOWER: f64 = 2.0;
-    let mean = format::duration_ms(mean_ms);
-    let against = match row.slowdown.zip(row.mean_ms_before) {
-        Some((factor, before)) if SLOWER <= factor => {
-            format!(", {}x its average of {}", format::count(factor), format::duration_ms(before))
-        }
-        Some(_) | None => " on average".into(),
-    };
-    let share = format::share(row.share.unwrap_or_default());
-    format!("{} takes {mean}{against}; {share} of all execution time", named(row))
-}
-
-/// Whether our role sees the states of all sessions.
-fn sees_all(sample: &Sample) -> bool {
-    sample.rights.read_all_stats || sample.rights.superuser
-}
-
-/// A session by its process id and application.
-fn who(session: &Session) -> String {
-    match &*session.application_name {
-        "" => session.id.pid.to_string(),
-        name => format!("{} {name}", session.id.pid),
-    }
-}
-
 /// Every check, in the order of the decision tree: reachable, connections, locks, transactions, statements, replication,
 /// resources, Redis.
 pub const CHECKS: &[Check] = &[
@@ -312,11 +266,15 @@ pub const CHECKS: &[Check] = &[
     connections::CHECK,
     connection_hog::CHECK,
     idle_sessions::CHECK,
+    logins_stuck::CHECK,
     blocking::CHECK,
     deadlocks::CHECK,
+    locks_near_limit::CHECK,
     sync_rep_stalled::CHECK,
+    replay_conflict::CHECK,
     idle_in_transaction::CHECK,
     long_transaction::CHECK,
+    xmin_horizon::CHECK,
     statement_regression::CHECK,
     slow_active::CHECK,
     slow_statement::CHECK,
@@ -325,18 +283,33 @@ pub const CHECKS: &[Check] = &[
     rollback_ratio::CHECK,
     standby_gone::CHECK,
     replication_lag::CHECK,
+    conflicts::CHECK,
+    slot_lost::CHECK,
     slot_retention::CHECK,
+    slot_inactive::CHECK,
+    subscription_errors::CHECK,
+    wal_rate::CHECK,
     buffer_hit_rate::CHECK,
     temp_files::CHECK,
     checkpoints::CHECK,
     archiver::CHECK,
+    checksum_failures::CHECK,
     wraparound::CHECK,
+    dead_tuples::CHECK,
+    stale_statistics::CHECK,
+    invalid_index::CHECK,
     pending_restart::CHECK,
+    unreachable::REDIS,
+    unreachable::REDIS_BLOCKED,
     redis_memory::CHECK,
+    redis_persistence::CHECK,
+    redis_cluster::CHECK,
     redis_hit_rate::CHECK,
     redis_evictions::CHECK,
     redis_clients::CHECK,
     redis_replication::CHECK,
+    redis_monitor::CHECK,
+    redis_slowlog::CHECK,
     pooler::CHECK,
 ];
 

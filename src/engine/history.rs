@@ -37,6 +37,10 @@ pub enum Metric {
     Deadlocks,
     /// Temporary files written, bytes per second.
     TempBytes,
+    /// Temporary files created per second.
+    TempFiles,
+    /// Statements cancelled by replay per second.
+    Conflicts,
     /// Bytes that the worst standby, or this standby, has not replayed.
     ReplayLagBytes,
     /// Log written per second, bytes.
@@ -93,6 +97,8 @@ impl History {
             set(Metric::BlocksHit, tick.cache.blocks_hit_per_second);
             set(Metric::Deadlocks, tick.cache.deadlocks_per_second);
             set(Metric::TempBytes, tick.cache.temp_bytes_per_second);
+            set(Metric::TempFiles, tick.cache.temp_files_per_second);
+            set(Metric::Conflicts, tick.cache.conflicts_per_second);
             set(Metric::ReplayLagBytes, worst_lag_bytes(tick));
             set(Metric::WalBytes, tick.replication.wal_bytes_per_second);
         }

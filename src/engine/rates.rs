@@ -22,6 +22,10 @@ pub struct DatabaseDeltas {
     pub temp_bytes: i64,
     /// Deadlocks detected.
     pub deadlocks: i64,
+    /// Temporary files created.
+    pub temp_files: i64,
+    /// Statements cancelled by replay.
+    pub conflicts: i64,
 }
 
 /// Growth by database. `None` before a second sample and when the counters of one were reset in between.
@@ -47,6 +51,8 @@ fn delta(before: &DatabaseCounters, now: &DatabaseCounters) -> Option<DatabaseDe
         blocks_hit: now.blks_hit - before.blks_hit,
         temp_bytes: now.temp_bytes - before.temp_bytes,
         deadlocks: now.deadlocks - before.deadlocks,
+        temp_files: now.temp_files - before.temp_files,
+        conflicts: now.conflicts - before.conflicts,
     };
     let parts = [deltas.commits, deltas.rollbacks, deltas.blocks_hit, deltas.temp_bytes, deltas.deadlocks];
     let reset = before.stats_reset != now.stats_reset || parts.iter().any(|part| *part < 0);
@@ -78,6 +84,10 @@ pub struct PgCache {
     pub temp_bytes_per_second: Option<f64>,
     /// Deadlocks per second.
     pub deadlocks_per_second: Option<f64>,
+    /// Temporary files created per second.
+    pub temp_files_per_second: Option<f64>,
+    /// Statements cancelled by replay per second.
+    pub conflicts_per_second: Option<f64>,
     /// Hit ratio of each database that asked for blocks, busiest first.
     pub by_database: Vec<(Oid, f64)>,
 }
@@ -101,6 +111,8 @@ pub fn postgres_cache(deltas: &Deltas, seconds: Option<f64>) -> PgCache {
         blocks_read_per_second: Some(read / seconds),
         temp_bytes_per_second: Some(sum(|d| d.temp_bytes) / seconds),
         deadlocks_per_second: Some(sum(|d| d.deadlocks) / seconds),
+        temp_files_per_second: Some(sum(|d| d.temp_files) / seconds),
+        conflicts_per_second: Some(sum(|d| d.conflicts) / seconds),
         by_database: by_database.into_iter().map(|(_, oid, ratio)| (oid, ratio)).collect(),
     }
 }
@@ -168,6 +180,8 @@ mod tests {
             temp_bytes: 0,
             temp_files: 0,
             deadlocks: 0,
+            conflicts: 0,
+            checksum_failures: None,
             stats_reset: None,
         }
     }

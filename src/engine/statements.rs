@@ -3,13 +3,16 @@
 //! Entries are told apart by (userid, dbid, toplevel, queryid). One that is new began at zero, so its value is its
 //! growth; one that went down was evicted or reset, and its value is the part of the growth that is known.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Baseline;
+use self::past::{Counted, HOUR_SECONDS, Past, RISE_SECONDS};
 use super::rates::{float, ratio};
+use super::{Baseline, Series};
 use crate::format::seconds_between;
 use crate::model::Reading;
 use crate::model::postgres::{Oid, Sample, Statement, StatementKey, Statements};
@@ -27,6 +30,18 @@ pub struct StatementTable {
     pub evicted: Option<i64>,
     /// When the counters were last reset; `None` before 14.
     pub stats_reset: Option<Timestamp>,
+    /// Where what is usual comes from.
+    pub usual: Usual,
+}
+
+/// Where the figures of before come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Usual {
+    /// What the counters hold from before: since their reset, or since the entry was made.
+    #[default]
+    SinceReset,
+    /// The hour before, which we have watched.
+    LastHour,
 }
 
 /// One statement. Rates are `None` before a second reading, means where it was not called.
@@ -42,8 +57,15 @@ pub struct StatementRow {
     pub share: Option<f64>,
     /// Mean execution time over the interval, milliseconds.
     pub mean_ms: Option<f64>,
-    /// Mean execution time of everything before the interval, milliseconds.
+    /// Mean execution time before the interval, milliseconds: over the last hour once that was watched, else of
+    /// everything that was counted.
     pub mean_ms_before: Option<f64>,
+    /// Executions per second over the same time; `None` where since when they are counted is not known.
+    pub calls_per_second_before: Option<f64>,
+    /// Executions per second over the last five minutes; `None` until they were watched.
+    pub calls_per_second_recent: Option<f64>,
+    /// Execution time over the last readings, milliseconds per second; empty for one that costs little.
+    pub trend: Series,
     /// Mean execution time since the entry was made, milliseconds.
     pub mean_ms_since_reset: Option<f64>,
     /// How many times slower it is than before.
@@ -79,6 +101,7 @@ pub struct StatementBaseline {
     before: Option<Arc<Statements>>,
     /// What our own sessions were seen to run, by role and statement.
     own: BTreeSet<(Oid, i64)>,
+    past: Past,
     table: Option<(Timestamp, usize, Arc<StatementTable>)>,
 }
 
@@ -88,12 +111,8 @@ impl StatementBaseline {
         let Some(now) = sample.statements.value() else {
             *self = Self::default();
             return sample.statements.map(|_| {
-                Arc::new(table(
-                    None,
-                    &Statements::empty(sample.server_time),
-                    &BTreeMap::new(),
-                    &BTreeSet::new(),
-                ))
+                let nothing = Statements::empty(sample.server_time);
+                Arc::new(table(None, &nothing, &self.past, &BTreeMap::new(), &BTreeSet::new()))
             });
         };
         self.note_own(sample);
@@ -107,13 +126,21 @@ impl StatementBaseline {
         let compared = match &self.table {
             // Only texts have come since: the rates still span the reading before.
             Some((read_at, _, old)) if *read_at == now.read_at => Arc::new(with_texts(old, texts, &self.own)),
-            Some(_) | None => Arc::new(table(self.before.as_deref(), now, texts, &self.own)),
+            Some(_) | None => Arc::new(self.compare(now, texts)),
         };
         self.table = Some((now.read_at, texts.len(), Arc::clone(&compared)));
         if baseline == Baseline::Previous || self.before.is_none() {
             self.before = Some(Arc::clone(now));
         }
         sample.statements.map(|_| compared)
+    }
+
+    /// Compares a reading with the one before, and with the hour before.
+    fn compare(&mut self, now: &Statements, texts: &Texts) -> StatementTable {
+        let mut table = table(self.before.as_deref(), now, &self.past, texts, &self.own);
+        self.past.keep(now);
+        self.past.trend(&mut table.rows);
+        table
     }
 
     fn note_own(&mut self, sample: &Sample) {
@@ -146,7 +173,13 @@ fn with_texts(table: &StatementTable, texts: &Texts, own: &Own) -> StatementTabl
     table
 }
 
-fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own) -> StatementTable {
+fn table(
+    before: Option<&Statements>,
+    now: &Statements,
+    past: &Past,
+    texts: &Texts,
+    own: &Own,
+) -> StatementTable {
     // Entries that have become visible by a GRANT would read as if they had just begun, and entries that were all
     // reset as if they had gone on.
     let before = before
@@ -154,12 +187,27 @@ fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own
     let seconds = before.map(|before| seconds_between(before.read_at, now.read_at)).filter(|s| *s > 0.0);
     let earlier: BTreeMap<StatementKey, &Statement> =
         before.map(|before| before.rows.iter().map(|row| (row.key, row)).collect()).unwrap_or_default();
-    let mut rows: Vec<StatementRow> = now
-        .rows
-        .iter()
-        .map(|row| statement_row(row, earlier.get(&row.key).copied(), seconds, texts.get(&row.key).cloned()))
-        .filter(|row| !is_ours(row, own))
-        .collect();
+    let is_hour_known = HOUR_SECONDS <= past.watched_seconds(now.read_at);
+    let derive = |statement: &Statement| {
+        let earlier = earlier.get(&statement.key).copied();
+        let mut row = statement_row(statement, earlier, seconds, texts.get(&statement.key).cloned());
+        let counted_before =
+            before.zip(earlier).map(|(before, statement)| Counted::of(statement, before.read_at));
+        let since = statement.stats_since.or(now.stats_reset);
+        row.calls_per_second_before = counted_before.zip(since).and_then(|(counted, since)| {
+            ratio(float(counted.calls), seconds_between(since, counted.at).max(0.0))
+        });
+        if let Some(hour) = counted_before
+            .filter(|_| is_hour_known)
+            .and_then(|counted| past.span(row.key, counted, HOUR_SECONDS))
+        {
+            row.compare_with(hour);
+        }
+        let recent = past.span(row.key, Counted::of(statement, now.read_at), RISE_SECONDS);
+        row.calls_per_second_recent = recent.map(|it| it.calls_per_second);
+        row
+    };
+    let mut rows: Vec<StatementRow> = now.rows.iter().map(derive).filter(|row| !is_ours(row, own)).collect();
     let total: f64 = rows.iter().filter_map(|row| row.exec_ms_per_second).sum();
     for row in &mut rows {
         row.share = row.exec_ms_per_second.and_then(|ms| ratio(ms, total));
@@ -173,6 +221,18 @@ fn table(before: Option<&Statements>, now: &Statements, texts: &Texts, own: &Own
         hidden_rows: now.hidden_rows,
         evicted,
         stats_reset: now.stats_reset,
+        usual: if is_hour_known { Usual::LastHour } else { Usual::SinceReset },
+    }
+}
+
+impl StatementRow {
+    /// Takes what it did over the last hour for what is usual.
+    fn compare_with(&mut self, hour: past::Span) {
+        self.calls_per_second_before = Some(hour.calls_per_second);
+        if let Some(mean_ms) = hour.mean_ms {
+            self.mean_ms_before = Some(mean_ms);
+            self.slowdown = self.mean_ms.and_then(|now| ratio(now, mean_ms));
+        }
     }
 }
 
@@ -210,6 +270,9 @@ fn statement_row(
         share: None,
         mean_ms,
         mean_ms_before,
+        calls_per_second_before: None,
+        calls_per_second_recent: None,
+        trend: Series::new(),
         mean_ms_since_reset: ratio(now.total_exec_ms, float(now.calls)),
         slowdown: mean_ms.zip(mean_ms_before).and_then(|(now, before)| ratio(now, before)),
         rows_per_call: per_call(grown(|s| float(s.rows))),
@@ -258,7 +321,7 @@ mod tests {
     fn growth_is_told_from_history() {
         let before = reading(0, vec![statement(1, 100, 4100.0), statement(2, 50, 10.0)]);
         let now = reading(2, vec![statement(1, 108, 68_100.0), statement(2, 20, 5.0), statement(3, 4, 8.0)]);
-        let table = table(Some(&before), &now, &BTreeMap::new(), &BTreeSet::new());
+        let table = table(Some(&before), &now, &Past::default(), &BTreeMap::new(), &BTreeSet::new());
         let slow = &table.rows[0];
         assert_eq!(slow.key.queryid, 1);
         assert_eq!(slow.calls_per_second, Some(4.0));
@@ -275,9 +338,38 @@ mod tests {
 
     #[test]
     fn the_first_reading_has_no_rates() {
-        let table =
-            table(None, &reading(0, vec![statement(1, 100, 4100.0)]), &BTreeMap::new(), &BTreeSet::new());
+        let first = reading(0, vec![statement(1, 100, 4100.0)]);
+        let table = table(None, &first, &Past::default(), &BTreeMap::new(), &BTreeSet::new());
         assert_eq!(table.interval_seconds, None);
         assert_eq!((table.rows[0].calls_per_second, table.rows[0].mean_ms_since_reset), (None, Some(41.0)));
+    }
+
+    /// Every second for some time a statement is called so often and takes so long, and after that otherwise.
+    fn watched(seconds: i64, usual: (i64, f64), now: (i64, f64)) -> StatementRow {
+        let mut baseline = StatementBaseline::default();
+        let (mut calls, mut total) = (0, 0.0);
+        let mut last = None;
+        for second in 0..=seconds {
+            let (each, mean) = if second + 330 < seconds { usual } else { now };
+            calls += each;
+            total += float(each) * mean;
+            let read = Arc::new(reading(second, vec![statement(1, calls, total)]));
+            last = Some(baseline.compare(&read, &BTreeMap::new()));
+            baseline.before = Some(read);
+        }
+        last.unwrap().rows[0].clone()
+    }
+
+    #[test]
+    fn once_an_hour_was_watched_it_stands_for_what_is_usual() {
+        // Counted for ages at 1 ms, the last hour at 10 ms, now at 40 ms: the slow-down is against the hour.
+        let row = watched(4200, (5, 10.0), (20, 40.0));
+        assert_eq!(row.calls_per_second_recent.map(f64::round), Some(20.0));
+        let before = row.calls_per_second_before.unwrap();
+        assert!((5.0..7.0).contains(&before), "{before}");
+        assert!(row.slowdown.is_some_and(|factor| (1.5..4.0).contains(&factor)), "{row:?}");
+        let short = watched(600, (5, 10.0), (20, 40.0));
+        assert_eq!(short.calls_per_second_before, None, "neither an hour nor a reset is known");
+        assert_eq!(short.trend.len(), 8);
     }
 }

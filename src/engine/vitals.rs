@@ -78,6 +78,12 @@ pub fn is_own(sample: &Sample, session: &Session) -> bool {
     sample.server.own_pids.contains(&session.id.pid)
 }
 
+/// Whether an application is one of those that are left alone: by the beginning of its name, in capitals or not.
+pub fn is_protected(application: &str, protected: &[String]) -> bool {
+    let name = application.to_lowercase();
+    protected.iter().any(|known| !known.is_empty() && name.starts_with(&known.to_lowercase()))
+}
+
 /// How many sessions, on average over the samples taken, were active with this wait.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wait {

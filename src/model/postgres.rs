@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::replication::{Slot, Wal, WalReceiver, WalSender};
 pub use self::tables::{Constraint, Counted, Index, Progress, Table, Tables};
-pub use self::upkeep::{Archiver, Checkpoints, FreezeAge, SETTINGS, Setting, Upkeep};
+pub use self::upkeep::{
+    Archiver, Checkpoints, FreezeAge, LockUsage, Neglect, SETTINGS, Setting, Subscription, Upkeep,
+    XminHolder, XminKind,
+};
 use super::Reading;
 
 /// An object identifier of PostgreSQL.
@@ -383,6 +386,12 @@ pub struct DatabaseCounters {
     pub temp_files: i64,
     /// Deadlocks detected.
     pub deadlocks: i64,
+    /// Statements cancelled on a standby because they were in the way of replay.
+    #[serde(default)]
+    pub conflicts: i64,
+    /// Pages whose checksum did not match; `None` where checksums are off.
+    #[serde(default)]
+    pub checksum_failures: Option<i64>,
     /// When these counters were last reset.
     pub stats_reset: Option<Timestamp>,
 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+use super::Reading;
+
 /// Everything one tick reads from a Redis server. Absent = the server does not report it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -57,6 +59,60 @@ pub struct Sample {
     pub replicas: Vec<Replica>,
     /// Round trip of a PING just before INFO, seconds.
     pub ping_seconds: f64,
+    /// `rdb_last_bgsave_status`: `ok` or `err`.
+    #[serde(default)]
+    pub rdb_last_bgsave_status: Option<Arc<str>>,
+    /// `aof_last_write_status`: `ok` or `err`.
+    #[serde(default)]
+    pub aof_last_write_status: Option<Arc<str>>,
+    /// `aof_last_bgrewrite_status`: `ok` or `err`.
+    #[serde(default)]
+    pub aof_last_bgrewrite_status: Option<Arc<str>>,
+    /// `cluster_enabled`.
+    #[serde(default)]
+    pub cluster_enabled: Option<u64>,
+    /// What is read seldom; `None` before it was read for the first time.
+    #[serde(default)]
+    pub upkeep: Option<Arc<Upkeep>>,
+}
+
+/// What is read every few seconds only, because it is asked for client by client or entry by entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Names and addresses of the clients that run MONITOR.
+    pub monitors: Reading<Vec<Arc<str>>>,
+    /// The newest entries of the slow log, newest first.
+    pub slow_log: Reading<Vec<SlowCommand>>,
+    /// The cluster; `None` where this server is no node of one.
+    pub cluster: Option<Reading<Cluster>>,
+}
+
+/// An entry of the slow log, without the arguments of the command: they are somebody's data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlowCommand {
+    /// Grows with every entry.
+    pub id: i64,
+    /// When it ran, by the server's clock.
+    pub at: Timestamp,
+    /// What it took, seconds.
+    pub seconds: f64,
+    /// The command.
+    pub name: Arc<str>,
+}
+
+/// What CLUSTER INFO says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// `cluster_state`: `ok` or `fail`.
+    pub state: Arc<str>,
+    /// `cluster_slots_assigned`, of 16384.
+    pub slots_assigned: u64,
+    /// `cluster_slots_pfail`: of nodes that this one cannot reach.
+    pub slots_pfail: u64,
+    /// `cluster_slots_fail`: of nodes that the cluster has given up.
+    pub slots_fail: u64,
+    /// `cluster_known_nodes`.
+    pub known_nodes: u64,
 }
 
 /// One `slaveN` line of INFO.

@@ -6,6 +6,7 @@
 
 mod act;
 mod batch;
+mod catalog;
 mod control;
 mod error;
 mod explain;
@@ -75,7 +76,7 @@ impl Opened {
         let own_pids = OwnPids::default();
         let (want_sender, want_receiver) = mpsc::channel(8);
         let (counter, orders) = control::orders();
-        let (catalog_sender, catalog_receiver) = watch::channel(locks::Catalog::default());
+        let (catalog_sender, catalog_receiver) = watch::channel(catalog::Catalog::default());
         // Before the others start: they wait for it.
         if let Some(first) = &self.first {
             self.servers.adopt(first);

@@ -3,9 +3,11 @@
 //! It must not know what the figures mean.
 
 mod info;
+mod upkeep;
 mod wire;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,11 +26,14 @@ use super::postgres::settings::Secret;
 use super::postgres::wire::guarded::Fault;
 use super::postgres::{ConnectError, Cure};
 use crate::format::seconds_between;
-use crate::model::redis::Sample as RedisSample;
+use crate::model::redis::{Sample as RedisSample, Upkeep};
 use crate::model::{Body, Outage, OutageKind, Reason, Sample, Target};
 
 /// The longest that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What costs the server more than INFO is read this often.
+const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// A connection that has given no answer for this long is given up, seconds.
 const SILENCE_MAX_SECONDS: f64 = 10.0;
@@ -116,8 +121,14 @@ impl Opened {
         pace: watch::Receiver<Pace>,
         samples: mpsc::Sender<Sample>,
     ) -> Handle {
-        let reader =
-            Reader { target: target.clone(), settings: self.settings, pace, samples, failing_since: None };
+        let reader = Reader {
+            target: target.clone(),
+            settings: self.settings,
+            pace,
+            samples,
+            failing_since: None,
+            upkeep: None,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(reader.run(self.first));
         Handle { _tasks: tasks }
@@ -214,6 +225,8 @@ struct Reader {
     pace: watch::Receiver<Pace>,
     samples: mpsc::Sender<Sample>,
     failing_since: Option<Timestamp>,
+    /// What is read seldom, and when it was read.
+    upkeep: Option<(Instant, Arc<Upkeep>)>,
 }
 
 impl Reader {
@@ -227,10 +240,10 @@ impl Reader {
             next = Instant::now() + pace.interval;
             let asked_at = now();
             let outcome = match &mut connection {
-                Some(open) => read(open, pace, &self.settings).await,
+                Some(open) => self.read(open, pace).await,
                 None => match connect(&self.settings).await {
                     Ok(mut open) => {
-                        let outcome = read(&mut open, pace, &self.settings).await;
+                        let outcome = self.read(&mut open, pace).await;
                         connection = Some(open);
                         outcome
                     }
@@ -264,6 +277,16 @@ impl Reader {
                 return;
             }
         }
+    }
+
+    async fn read(&mut self, connection: &mut Connection, pace: Pace) -> Result<RedisSample, ConnectError> {
+        let mut sample = read(connection, pace, &self.settings).await?;
+        if self.upkeep.as_ref().is_none_or(|(at, _)| UPKEEP_EVERY <= at.elapsed()) {
+            let upkeep = upkeep::read(connection, &sample).await;
+            self.upkeep = Some((Instant::now(), Arc::new(upkeep)));
+        }
+        sample.upkeep = self.upkeep.as_ref().map(|(_, upkeep)| Arc::clone(upkeep));
+        Ok(sample)
     }
 
     fn outage(&mut self, error: ConnectError, pause: Option<Duration>) -> Body {

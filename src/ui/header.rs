@@ -100,6 +100,9 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
         }
         (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
     }
+    if let Some(since) = app.incident_since().filter(|_| class != Class::Tiny) {
+        spans.push(Span::new(Role::Critical, format!(" ■ incident {} ", format::age_at(since, app.now))));
+    }
     let own = app.pg().map_or(OWN_CONNECTIONS, |tick| tick.sample.server.own_pids.len());
     let pooled = app.pg().is_some_and(|tick| tick.sample.server.pooled);
     if own < OWN_CONNECTIONS && !pooled && class != Class::Tiny {

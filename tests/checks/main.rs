@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking"
+    clippy::too_many_lines,
+    reason = "a test fails by panicking; situations are data"
 )]
 
 mod limits;
@@ -27,6 +28,9 @@ use dbtriage::engine::findings::CHECKS;
 use dbtriage::engine::{Baseline, Observer, Severity, Thresholds};
 use dbtriage::model::{Body, Kind, OutageKind, Reason, Sample, Target, TargetId};
 use pretty_assertions::assert_eq;
+
+/// The checks that tell why there are no data.
+const OF_OUTAGES: [&str; 3] = ["unreachable", "redis-unreachable", "redis-blocked"];
 
 /// Longer than any check looks back.
 const LONG_SECONDS: i64 = 320;
@@ -82,6 +86,8 @@ fn check_all(kind: Kind, cases: &[Case], healthy: fn(i64) -> Body) {
     let shown: BTreeSet<&str> = cases.iter().map(|case| case.check).collect();
     let all: BTreeSet<&str> =
         CHECKS.iter().filter(|check| check.kind == Some(kind)).map(|check| check.id).collect();
+    // Whether there are data at all is always known; that is shown apart.
+    let all: BTreeSet<&str> = all.into_iter().filter(|id| !OF_OUTAGES.contains(id)).collect();
     assert_eq!(shown, all, "every check has a case");
 }
 
@@ -103,4 +109,49 @@ fn every_check_of_postgresql_finds_what_it_looks_for_and_nothing_else() {
 #[test]
 fn every_check_of_redis_finds_what_it_looks_for_and_nothing_else() {
     check_all(Kind::Redis, &redis::cases(), redis::healthy);
+}
+
+#[test]
+fn a_server_that_gives_no_data_is_told_by_how_it_fails() {
+    let outage = |kind: OutageKind| -> Body {
+        Body::Outage(dbtriage::model::Outage {
+            kind,
+            reason: Reason::new("connection refused"),
+            since: moment::start(),
+            retry_at: None,
+        })
+    };
+    let found = |kind: Kind, how: OutageKind| {
+        let mut observer = observer(kind);
+        let at = moment::at(4);
+        observer.observe(Sample { target: TargetId(0), asked_at: at, taken_at: at, body: outage(how) });
+        let all = observer.findings().iter();
+        all.map(|finding| (finding.check, finding.summary.clone())).collect::<Vec<_>>()
+    };
+    let told = |check, how: &str| vec![(check, format!("{how} for 4s: connection refused"))];
+    assert_eq!(found(Kind::Postgres, OutageKind::Blocked), told("unreachable", "blocked"));
+    assert_eq!(found(Kind::Postgres, OutageKind::Unreachable), told("unreachable", "unreachable"));
+    assert_eq!(found(Kind::Redis, OutageKind::Blocked), told("redis-blocked", "blocked"));
+    assert_eq!(found(Kind::Redis, OutageKind::Unreachable), told("redis-unreachable", "unreachable"));
+    assert_eq!(found(Kind::Redis, OutageKind::Error), told("redis-unreachable", "error"));
+    for kind in [Kind::Postgres, Kind::Redis] {
+        let healthy = if kind == Kind::Redis { redis::healthy } else { postgres::healthy };
+        assert!(watched(kind, 2, healthy).findings().is_empty());
+    }
+}
+
+#[test]
+fn a_statement_that_is_called_more_than_usual_is_told_though_all_together_are_not() {
+    // Ten a second since a hundred thousand seconds, and now a hundred and fifty.
+    let rising = |second: i64| {
+        postgres::changed(second, |it| {
+            postgres::counters(it, |statements| {
+                statements[0].stats_since = moment::ago(moment::start(), 100_000);
+                statements[0].calls = 1_000_000 + second * 150;
+            });
+        })
+    };
+    let found = told(&watched(Kind::Postgres, 400, rising), "operation-spike");
+    let says = "SELECT … FROM reports.reports WHERE report_… is called 150 times/s over the last 5m00s, 14x the average of the time since the reset";
+    assert_eq!(found, Some((Severity::Notice, says.to_owned())));
 }

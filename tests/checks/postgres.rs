@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dbtriage::engine::Severity;
-use dbtriage::model::postgres::{Sample, Session, State};
+use dbtriage::model::postgres::{Sample, Session, State, Statements};
 use dbtriage::model::{Body, Reading, Reason};
 
 use crate::moment::{self, session};
@@ -22,6 +22,9 @@ pub(crate) fn calm(second: i64) -> Sample {
     });
     // A million transactions by twelve hundred a second.
     database(&mut sample, |counters| counters.stats_reset = moment::ago(moment::start(), 834));
+    // Since when statements are counted is not known here.
+    sample.statements =
+        sample.statements.map(|it| Arc::new(Statements { stats_reset: None, ..(**it).clone() }));
     counters(&mut sample, |statements| {
         statements[0].total_exec_ms = 41_000.0 + 160.0 * float(second);
     });

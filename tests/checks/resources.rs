@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use dbtriage::engine::Severity;
-use dbtriage::model::postgres::{Archiver, Checkpoints, FreezeAge, Upkeep};
+use dbtriage::model::postgres::{
+    Archiver, Checkpoints, FreezeAge, LockUsage, Neglect, Session, Slot, State, Subscription, Upkeep, Wal,
+    XminHolder, XminKind,
+};
 use dbtriage::model::{Body, Reading};
 
+use super::moment::{self, session};
 use super::postgres::{NO_SAMPLE, changed, database, healthy, unread};
-use super::{Case, moment, silence};
+use super::{Case, silence};
 
 const A_MINUTE: &str = "judged over a minute";
 
@@ -27,6 +31,18 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(of_activity());
     all.extend(of_replication());
     all
+}
+
+fn neglect(dead_rows: i64, changed_since_analyze: i64) -> Neglect {
+    Neglect {
+        oid: 100,
+        name: "orders".into(),
+        live_rows: 300_000,
+        dead_rows,
+        changed_since_analyze,
+        vacuumed_at: moment::ago(moment::start(), 7200),
+        analyzed_at: moment::ago(moment::start(), 3600),
+    }
 }
 
 fn of_upkeep() -> Vec<Case> {
@@ -73,6 +89,93 @@ fn of_upkeep() -> Vec<Case> {
             severity: Severity::Warning,
             says: "database shop has not been frozen for 1200M transactions, 55.8% of what there are",
             blind: (|second| kept(second, |it| it.freeze_ages = unread()), NOT_LET),
+        },
+        Case {
+            check: "logins-stuck",
+            seconds: 2,
+            sample: |second| {
+                kept(second, |it| {
+                    let stuck_pids = vec![7001, 7002];
+                    it.lock_usage = Reading::Fresh(LockUsage { locked: 40, room: 15_000, stuck_pids });
+                })
+            },
+            severity: Severity::Critical,
+            says: "2 logins cannot finish and hold slots: pid 7001, 7002 waits for a lock",
+            blind: (|second| kept(second, |it| it.lock_usage = unread()), NOT_LET),
+        },
+        Case {
+            check: "locks-near-limit",
+            seconds: 1,
+            sample: |second| {
+                kept(second, |it| {
+                    let stuck_pids = Vec::new();
+                    it.lock_usage = Reading::Fresh(LockUsage { locked: 9_600, room: 15_000, stuck_pids });
+                })
+            },
+            severity: Severity::Critical,
+            says: "the lock table holds 9.6k of 15k objects; when it is full statements fail",
+            blind: (|second| kept(second, |it| it.lock_usage = unread()), NOT_LET),
+        },
+        Case {
+            check: "xmin-horizon",
+            seconds: 1,
+            sample: |second| {
+                kept(second, |it| {
+                    let holder =
+                        XminHolder { kind: XminKind::Prepared, name: "orders-7".into(), xids: 2_400_000 };
+                    it.xmin_holder = Reading::Fresh(Some(holder));
+                })
+            },
+            severity: Severity::Warning,
+            says: "prepared transaction 'orders-7' keeps VACUUM from rows that died within the last 2.4M transactions",
+            blind: (|second| kept(second, |it| it.xmin_holder = unread()), NOT_LET),
+        },
+        Case {
+            check: "invalid-index",
+            seconds: 1,
+            sample: |second| {
+                kept(second, |it| it.invalid_indexes = Reading::Fresh(vec![(901, "orders_idx".into())]))
+            },
+            severity: Severity::Warning,
+            says: "index orders_idx is invalid: it answers no query and costs every write",
+            blind: (|second| kept(second, |it| it.invalid_indexes = unread()), NOT_LET),
+        },
+        Case {
+            check: "dead-tuples",
+            seconds: 1,
+            sample: |second| kept(second, |it| it.neglected = Reading::Fresh(vec![neglect(700_000, 0)])),
+            severity: Severity::Warning,
+            says: "70.0% of the rows of orders are dead (700k), vacuumed 2h00m ago",
+            blind: (|second| kept(second, |it| it.neglected = unread()), NOT_LET),
+        },
+        Case {
+            check: "stale-statistics",
+            seconds: 1,
+            sample: |second| kept(second, |it| it.neglected = Reading::Fresh(vec![neglect(0, 400_000)])),
+            severity: Severity::Notice,
+            says: "400k rows of orders have changed since its last ANALYZE, 1h00m ago: plans may be wrong",
+            blind: (|second| kept(second, |it| it.neglected = unread()), NOT_LET),
+        },
+        Case {
+            check: "subscription-errors",
+            seconds: 4,
+            sample: |second| {
+                kept(second, |it| {
+                    let subscription = Subscription { name: "shop".into(), errors: Some(100 + second) };
+                    it.subscriptions = Reading::Fresh(vec![subscription]);
+                })
+            },
+            severity: Severity::Warning,
+            says: "subscription shop failed 3 times since we watch",
+            blind: (
+                |second| {
+                    kept(second, |it| {
+                        let subscription = Subscription { name: "shop".into(), errors: None };
+                        it.subscriptions = Reading::Fresh(vec![subscription]);
+                    })
+                },
+                "errors of subscriptions are counted by PostgreSQL 15 and later",
+            ),
         },
         Case {
             check: "pending-restart",
@@ -132,10 +235,43 @@ fn of_activity() -> Vec<Case> {
                 changed(second, |it| database(it, |counters| counters.temp_bytes = second * 40_000_000))
             },
             severity: Severity::Warning,
-            says: "38 MB/s went into temporary files over the last 1m00s",
+            says: "38 MB/s went into 0 temporary files a second over the last 1m00s",
             blind: (healthy, A_MINUTE),
         },
     ]
+}
+
+/// One slot that keeps nothing much, changed in one respect.
+fn with_slot(second: i64, change: impl FnOnce(&mut Slot)) -> Body {
+    changed(second, |it| {
+        let mut slot = moment::postgres(second, false).slots.value().unwrap()[0].clone();
+        slot.restart_lsn = it.wal.value().unwrap().current_lsn;
+        change(&mut slot);
+        it.slots = Reading::Fresh(vec![slot]);
+    })
+}
+
+/// A standby on which a report is in the way of replay; who replays is seen or not.
+fn on_standby(second: i64, seen: bool) -> Body {
+    changed(second, |it| {
+        let now = it.server_time;
+        let mut server = (*it.server).clone();
+        server.in_recovery = true;
+        it.server = Arc::new(server);
+        it.senders = Reading::Fresh(Vec::new());
+        let report = Session {
+            backend_xmin: Some(77),
+            ..session(now, 8801, "report", State::Active, 300, "SELECT sum(total) FROM orders")
+        };
+        let startup = Session {
+            backend_type: Some("startup".into()),
+            usesysid: None,
+            wait_event_type: Some("IPC".into()),
+            wait_event: Some("RecoveryConflictSnapshot".into()),
+            ..session(now, 12, "", State::Active, 0, "")
+        };
+        it.sessions = Reading::Fresh([report, startup].into_iter().take(1 + usize::from(seen)).collect());
+    })
 }
 
 fn of_replication() -> Vec<Case> {
@@ -157,6 +293,73 @@ fn of_replication() -> Vec<Case> {
             severity: Severity::Critical,
             says: "shop-db-2 replays 31s, 390 MB behind",
             blind: (silence, NO_SAMPLE),
+        },
+        Case {
+            check: "slot-lost",
+            seconds: 1,
+            sample: |second| with_slot(second, |slot| slot.wal_status = Some("lost".into())),
+            severity: Severity::Critical,
+            says: "slot debezium has lost the log that it needs: its consumer must start anew",
+            blind: (|second| changed(second, |it| it.slots = unread()), "replication slots cannot be read"),
+        },
+        Case {
+            check: "slot-inactive",
+            seconds: 1,
+            sample: |second| {
+                with_slot(second, |slot| slot.inactive_since = moment::ago(moment::start(), 2400))
+            },
+            severity: Severity::Critical,
+            says: "slot debezium has been used by nobody for 40m00s",
+            blind: (|second| changed(second, |it| it.slots = unread()), "replication slots cannot be read"),
+        },
+        Case {
+            check: "wal-rate",
+            seconds: 302,
+            sample: |second| {
+                changed(second, |it| {
+                    it.wal = it.wal.map(|wal| {
+                        let written = 100_000_000 * u64::try_from(second).unwrap();
+                        Wal { current_lsn: wal.current_lsn.map(|lsn| lsn + written), ..wal.clone() }
+                    });
+                    it.senders = Reading::Fresh(Vec::new());
+                })
+            },
+            severity: Severity::Warning,
+            says: "99 MB/s of write-ahead log over the last 5m00s",
+            blind: (healthy, "judged over five minutes"),
+        },
+        Case {
+            check: "replay-conflict",
+            seconds: 2,
+            sample: |second| on_standby(second, true),
+            severity: Severity::Warning,
+            says: "replay waits for a query on this standby (RecoveryConflictSnapshot); the oldest snapshot is that of 8801 report, for 5m00s",
+            blind: (|second| on_standby(second, false), "the startup process cannot be seen"),
+        },
+        Case {
+            check: "conflicts",
+            seconds: 62,
+            sample: |second| {
+                let Body::Postgres(mut it) = on_standby(second, true) else { unreachable!() };
+                database(&mut it, |counters| counters.conflicts = second / 6);
+                Body::Postgres(it)
+            },
+            severity: Severity::Warning,
+            says: "10 queries on this standby were cancelled because of replay within the last 1m00s",
+            blind: (|second| on_standby(second, true), A_MINUTE),
+        },
+        Case {
+            check: "checksum-failures",
+            seconds: 3,
+            sample: |second| {
+                changed(second, |it| database(it, |counters| counters.checksum_failures = Some(second)))
+            },
+            severity: Severity::Critical,
+            says: "2 pages of database reports did not match their checksum",
+            blind: (
+                |second| changed(second, |it| it.databases = unread()),
+                "the counters of the databases cannot be read",
+            ),
         },
         Case {
             check: "slot-retention",

@@ -8,11 +8,11 @@ use dbtriage::app::{App, Columns, Keymap, Limits, Msg, Options};
 use dbtriage::engine::{Baseline, Observer, Thresholds};
 use dbtriage::model::action::Operator;
 use dbtriage::model::postgres::{
-    Archiver, Checkpoints, DatabaseCounters, FreezeAge, Lock, LockTable, LockTag, Names, Rights,
+    Archiver, Checkpoints, DatabaseCounters, FreezeAge, Lock, LockTable, LockTag, LockUsage, Names, Rights,
     Sample as PgSample, Server, Session, SessionId, Setting, Slot, State, Statement, StatementKey,
     Statements, Upkeep, Wal, WalSender,
 };
-use dbtriage::model::redis::Sample as RedisSample;
+use dbtriage::model::redis::{Sample as RedisSample, Upkeep as RedisUpkeep};
 use dbtriage::model::{Body, Kind, Reading, Sample, Target, TargetId};
 use dbtriage::terminal::Input;
 use dbtriage::ui;
@@ -205,6 +205,11 @@ pub(crate) fn upkeep() -> Upkeep {
                 .map(|(name, value)| Setting { name: name.into(), value: value.into() })
                 .to_vec(),
         ),
+        lock_usage: Reading::Fresh(LockUsage { locked: 40, room: 15_000, stuck_pids: Vec::new() }),
+        xmin_holder: Reading::Fresh(None),
+        invalid_indexes: Reading::Fresh(Vec::new()),
+        neglected: Reading::Fresh(Vec::new()),
+        subscriptions: Reading::Fresh(Vec::new()),
     }
 }
 
@@ -231,6 +236,8 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
         temp_bytes: 0,
         temp_files: 0,
         deadlocks: 0,
+        conflicts: 0,
+        checksum_failures: Some(0),
         stats_reset: None,
     };
     let texts = [
@@ -306,6 +313,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
             restart_lsn: Some(end - 18_200_000_000),
             wal_status: Some("extended".into()),
             safe_wal_bytes: None,
+            inactive_since: None,
         }]),
         receiver: Reading::Fresh(None),
         upkeep: Some(Arc::new(upkeep())),
@@ -339,6 +347,15 @@ pub(crate) fn redis(second: u64) -> RedisSample {
         slave_repl_offset: None,
         replicas: Vec::new(),
         ping_seconds: 0.0003,
+        rdb_last_bgsave_status: Some("ok".into()),
+        aof_last_write_status: Some("ok".into()),
+        aof_last_bgrewrite_status: Some("ok".into()),
+        cluster_enabled: Some(0),
+        upkeep: Some(Arc::new(RedisUpkeep {
+            monitors: Reading::Fresh(Vec::new()),
+            slow_log: Reading::Fresh(Vec::new()),
+            cluster: None,
+        })),
     }
 }
 

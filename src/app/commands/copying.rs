@@ -8,7 +8,7 @@ use crate::text;
 pub(super) fn copied(app: &App) -> Option<String> {
     if app.focus == Pane::Events {
         let event = app.events.find(app.events.list.selected.as_ref()?)?;
-        return Some(event.record.sql.clone()).filter(|sql| !sql.is_empty());
+        return event.record().map(|record| record.sql.clone()).filter(|sql| !sql.is_empty());
     }
     let tick = app.pg()?;
     match app.focus {

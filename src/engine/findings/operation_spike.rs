@@ -1,20 +1,73 @@
-//! Many more transactions than usual, for five minutes.
+//! Many more transactions than usual for five minutes, in total and by statement.
 
-use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
-use crate::engine::rates::float;
+use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, named, severity_told};
+use crate::engine::rates::{float, ratio};
+use crate::engine::statements::{StatementRow, Usual};
 use crate::engine::{Metric, PgTick};
 use crate::format;
 use crate::model::Kind;
 
-pub(super) const CHECK: Check =
-    Check::of(Kind::Postgres, "operation-spike", "many more transactions than usual, for five minutes", rule);
+pub(super) const CHECK: Check = Check::of(
+    Kind::Postgres,
+    "operation-spike",
+    "many more transactions, or calls of a statement, than usual for five minutes",
+    rule,
+);
 
 const WINDOW_SECONDS: f64 = 300.0;
 const HOUR_SECONDS: f64 = 3600.0;
 /// Fewer transactions are no spike, however few there were.
 const TRANSACTIONS_MIN_PER_SECOND: f64 = 10.0;
+/// The same of the calls of one statement.
+const CALLS_MIN_PER_SECOND: f64 = 10.0;
+/// Statements that are told at most.
+const STATEMENTS_TOLD_MAX: usize = 3;
 
 fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
+    let statements = by_statement(situation, told);
+    match in_total(situation, told) {
+        Verdict::Found(total) => Verdict::Found(total.into_iter().chain(statements).collect()),
+        verdict if statements.is_empty() => verdict,
+        Verdict::Quiet | Verdict::NotYet(_) => Verdict::Found(statements),
+    }
+}
+
+/// The statements whose calls have risen most.
+fn by_statement(situation: &Situation<'_>, told: &Told) -> Vec<Found> {
+    let Some(table) = situation.postgres().and_then(|tick| tick.statements.value()) else {
+        return Vec::new();
+    };
+    let (limits, of_what) = match table.usual {
+        Usual::LastHour => (situation.thresholds.operation_spike_factor, "the last hour"),
+        Usual::SinceReset => {
+            (situation.thresholds.operation_spike_since_reset_factor, "the time since the reset")
+        }
+    };
+    let judge = |row: &StatementRow| {
+        let recent = row.calls_per_second_recent.filter(|calls| CALLS_MIN_PER_SECOND <= *calls)?;
+        let factor = ratio(recent, row.calls_per_second_before?)?;
+        let subject = Subject::Statement(row.key);
+        let (severity, threshold) = limits.judge(factor, severity_told(told, subject))?;
+        Some(Found {
+            severity,
+            summary: format!(
+                "{} is called {} times/s over the last 5m00s, {}x the average of {of_what}",
+                named(row),
+                format::count(recent),
+                format::count(factor)
+            ),
+            subject,
+            help: "does the work rise, or is it retries and loops? rows per call tell (3)".into(),
+            evidence: Evidence { value: factor, threshold, unit: "times" },
+        })
+    };
+    let mut found: Vec<Found> = table.rows.iter().filter_map(judge).collect();
+    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
+    found.truncate(STATEMENTS_TOLD_MAX);
+    found
+}
+
+fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(tick) = situation.postgres() else { return NO_SAMPLE };
     let Some(now) = situation.mean(Metric::Transactions, WINDOW_SECONDS) else {
         return Verdict::NotYet("judged over five minutes");

@@ -1,4 +1,4 @@
-//! Replication slots that keep the log from being removed, or have lost what they kept.
+//! Replication slots that keep the log from being removed.
 
 use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, severity_told};
 use crate::engine::rates::float;
@@ -6,12 +6,8 @@ use crate::engine::replication::SlotLag;
 use crate::format;
 use crate::model::Kind;
 
-pub(super) const CHECK: Check = Check::of(
-    Kind::Postgres,
-    "slot-retention",
-    "replication slots that keep much of the log, or have lost what they kept",
-    rule,
-);
+pub(super) const CHECK: Check =
+    Check::of(Kind::Postgres, "slot-retention", "replication slots that keep much of the log", rule);
 
 fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(tick) = situation.postgres() else { return NO_SAMPLE };
@@ -32,17 +28,8 @@ fn judge(lag: &SlotLag, situation: &Situation<'_>, told: Option<Severity>) -> Op
     let slot = &lag.slot;
     let retained = lag.retained_bytes.map_or(0.0, float);
     let kept = format::bytes(retained);
-    let (severity, threshold, state) = match slot.wal_status.as_deref() {
-        Some("lost") => {
-            (Severity::Critical, 0.0, "has lost the log that it needed: its consumer must start anew")
-        }
-        Some("unreserved") => (Severity::Critical, 0.0, "loses its log with the next checkpoint"),
-        Some(_) | None => {
-            let (severity, threshold) = situation.thresholds.slot_retention_bytes.judge(retained, told)?;
-            let state = if slot.active { "is in use" } else { "is used by nobody" };
-            (severity, threshold, state)
-        }
-    };
+    let (severity, threshold) = situation.thresholds.slot_retention_bytes.judge(retained, told)?;
+    let state = if slot.active { "is in use" } else { "is used by nobody" };
     Some(Found {
         severity,
         summary: format!("slot {} keeps {kept} of log and {state}", slot.name),

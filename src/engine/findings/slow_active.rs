@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, sees_all, who};
-use crate::engine::vitals::is_own;
+use crate::engine::vitals::{is_own, is_protected};
 use crate::format;
 use crate::model::Kind;
 use crate::model::postgres::{Session, State};
@@ -33,6 +33,7 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
             && session.state == Some(State::Active)
             && !session.waits_for_sessions()
             && !is_maintenance(&session.query)
+            && !is_protected(&session.application_name, &situation.thresholds.protected)
     };
     let mut alike: BTreeMap<Statement, Vec<(f64, &Session)>> = BTreeMap::new();
     for session in sessions.iter().filter(is_meant) {

@@ -17,20 +17,26 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(mean) = situation.mean(Metric::TempBytes, MINUTE_SECONDS) else {
         return Verdict::NotYet("judged over a minute");
     };
-    let limits = &situation.thresholds.temp_bytes_per_second;
-    let Some((severity, threshold)) = limits.judge(mean.value, severity_told(told, Subject::Cache)) else {
+    let told = severity_told(told, Subject::Cache);
+    let files = situation.mean(Metric::TempFiles, MINUTE_SECONDS).map_or(0.0, |files| files.value);
+    let by_bytes = situation.thresholds.temp_bytes_per_second.judge(mean.value, told);
+    let by_files = situation.thresholds.temp_files_per_second.judge(files, told);
+    let bytes = by_bytes.map(|it| (it, mean.value, "bytes per second"));
+    let many = by_files.map(|it| (it, files, "files per second"));
+    let Some(((severity, threshold), value, unit)) = bytes.or(many) else {
         return Verdict::Quiet;
     };
     Verdict::Found(vec![Found {
         severity,
         summary: format!(
-            "{}/s went into temporary files over the last {}",
+            "{}/s went into {} temporary files a second over the last {}",
             format::bytes(mean.value),
+            format::count(files),
             format::age(mean.seconds)
         ),
         subject: Subject::Cache,
         help: "pane 3 sorted by temporary blocks tells which statements; work_mem is too small for them"
             .into(),
-        evidence: Evidence { value: mean.value, threshold, unit: "bytes per second" },
+        evidence: Evidence { value, threshold, unit },
     }])
 }

@@ -143,13 +143,36 @@ pub struct Thresholds {
     pub checkpoints_requested: Limits,
     /// Transactions since a database was frozen, per cent of what there are.
     pub wraparound_percent: Limits,
+    /// Objects in the lock table, per cent of those that fit.
+    pub locks_percent: Limits,
+    /// Transactions since the oldest snapshot that holds back VACUUM.
+    pub xmin_age_xids: Limits,
+    /// Write-ahead log, bytes per second, over five minutes.
+    pub wal_bytes_per_second: Limits,
+    /// Time that nobody has used a slot, seconds.
+    pub slot_inactive_seconds: Limits,
+    /// Queries on a standby cancelled because of replay, in a minute.
+    pub conflicts_per_minute: Limits,
+    /// Temporary files created, per second, over a minute.
+    pub temp_files_per_second: Limits,
+    /// Dead rows, per cent of a table's rows, from ten thousand on.
+    pub dead_rows_percent: Limits,
+    /// Rows changed since the last ANALYZE, per cent of a table's rows, from a hundred thousand on.
+    pub stale_statistics_percent: Limits,
+    /// The slowest command of the last minute in Redis, seconds.
+    pub redis_slow_seconds: Limits,
     /// Checks that stay silent, by name.
     pub silenced: Vec<String>,
+    /// Applications whose statements may take long, by the beginning of their name: those that are protected from acting
+    /// on many.
+    #[serde(skip)]
+    pub protected: Vec<String>,
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
         const MB: f64 = 1_000_000.0;
+        const MIB: f64 = 1_048_576.0;
         Self {
             connections_percent: Limits::two(80.0, 95.0),
             connection_hog_percent: Limits::warning(50.0),
@@ -183,7 +206,18 @@ impl Default for Thresholds {
             archiver_failed_seconds: Limits::warning(300.0),
             checkpoints_requested: Limits::warning(3.0),
             wraparound_percent: Limits::two(50.0, 75.0),
+            locks_percent: Limits::two(20.0, 60.0),
+            xmin_age_xids: Limits { notice: Some(300_000.0), warning: Some(1_000_000.0), critical: None },
+            wal_bytes_per_second: Limits::warning(35.0 * MIB),
+            slot_inactive_seconds: Limits::two(600.0, 1800.0),
+            conflicts_per_minute: Limits { notice: Some(1.0), warning: Some(5.0), critical: None },
+            temp_files_per_second: Limits::warning(1.0),
+            // By default autovacuum begins at 20 per cent dead and 10 per cent changed.
+            dead_rows_percent: Limits { notice: Some(30.0), warning: Some(60.0), critical: None },
+            stale_statistics_percent: Limits::notice(50.0),
+            redis_slow_seconds: Limits { notice: Some(0.1), warning: Some(1.0), critical: None },
             silenced: Vec::new(),
+            protected: Vec::new(),
         }
     }
 }

@@ -70,6 +70,9 @@ pub struct Slot {
     pub wal_status: Option<Arc<str>>,
     /// Bytes that can still be written before it may be lost; absent without `max_slot_wal_keep_size`.
     pub safe_wal_bytes: Option<i64>,
+    /// Since when nobody uses it (17 and later).
+    #[serde(default)]
+    pub inactive_since: Option<Timestamp>,
 }
 
 /// The row of `pg_stat_get_wal_receiver()`.

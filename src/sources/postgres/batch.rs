@@ -68,6 +68,7 @@ pub(super) struct StatementsRead {
 /// succeed; any other part that fails is unavailable by itself.
 pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Error> {
     let activity = sql::activity(plan.major_num);
+    let slots = sql::slots(plan.major_num);
     let counters = plan.extension.as_ref().map(Extension::counters);
     let info = plan.extension.as_ref().and_then(Extension::info);
     let databases: [(&(dyn ToSql + Sync), Type); 1] = [(&plan.databases, Type::OID_ARRAY)];
@@ -84,7 +85,7 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         client.query_typed(sql::DATABASES, &databases),
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
-        client.query_typed(sql::SLOTS, &[]),
+        client.query_typed(&slots, &[]),
         client.query_typed(sql::RECEIVER, &[]),
         client.query_typed(sql::PREPARED, &[]),
         optional(counters.as_deref()),

@@ -125,6 +125,8 @@ pub(super) fn database(row: &Row) -> Result<DatabaseCounters, Error> {
         temp_files: get(row, 7)?,
         deadlocks: get(row, 8)?,
         stats_reset: get(row, 9)?,
+        conflicts: get(row, 10)?,
+        checksum_failures: get(row, 11)?,
     })
 }
 
@@ -196,6 +198,7 @@ pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
         restart_lsn: lsn(row, 5)?,
         wal_status: text(row, 6)?,
         safe_wal_bytes: get(row, 7)?,
+        inactive_since: get(row, 8)?,
     })
 }
 

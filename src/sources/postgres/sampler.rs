@@ -19,12 +19,15 @@ use tokio_postgres::error::SqlState;
 use self::statements::StatementBeat;
 use self::tables::TablesBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
+use super::catalog::Catalog;
 use super::error::{silence, statement_reason};
 use super::link::Connection;
-use super::locks::{Catalog, Want};
+use super::locks::Want;
 use super::servers::{Search, Servers, Sought};
 use super::{OwnPids, Pace, Place};
-use crate::model::postgres::{LockTable, Oid, Sample as PgSample, Server, Session, State, Statements};
+use crate::model::postgres::{
+    LockTable, Oid, Sample as PgSample, Server, Session, State, Statements, Upkeep,
+};
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 use crate::sources::backoff::{Backoff, Retry};
 
@@ -431,7 +434,12 @@ impl Sampler {
         sees_waits: bool,
         now: Timestamp,
     ) -> Reading<Arc<LockTable>> {
-        let somebody_waits = sessions.value().map(|all| all.iter().any(Session::waits_for_sessions));
+        // A login that waits is in no list of sessions.
+        let is_stuck =
+            |upkeep: &Upkeep| upkeep.lock_usage.value().is_some_and(|it| !it.stuck_pids.is_empty());
+        let login_waits = self.wires.catalog.borrow().upkeep.as_deref().is_some_and(is_stuck);
+        let somebody_waits =
+            sessions.value().map(|all| login_waits || all.iter().any(Session::waits_for_sessions));
         self.servers.note_waits(somebody_waits == Some(true));
         if sees_waits && somebody_waits == Some(false) {
             self.waiting_since = None;

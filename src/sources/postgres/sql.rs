@@ -40,7 +40,7 @@ pub(super) const DATABASES: &str =
     pg_stat_get_db_xact_commit(d), pg_stat_get_db_xact_rollback(d),
     pg_stat_get_db_blocks_fetched(d) - pg_stat_get_db_blocks_hit(d), pg_stat_get_db_blocks_hit(d),
     pg_stat_get_db_temp_bytes(d), pg_stat_get_db_temp_files(d), pg_stat_get_db_deadlocks(d),
-    pg_stat_get_db_stat_reset_time(d) FROM unnest($1::oid[]) d";
+    pg_stat_get_db_stat_reset_time(d), pg_stat_get_db_conflict_all(d), pg_stat_get_db_checksum_failures(d) FROM unnest($1::oid[]) d";
 
 /// Positions in the log, of a primary and of a standby: each where it does not raise an error.
 const WAL_FIELDS: [&str; 5] = [
@@ -66,10 +66,14 @@ pub(super) const SENDERS: &str = "/* dbtriage:walsenders */ SELECT /* dbtriage *
     extract(epoch FROM write_lag)::float8, extract(epoch FROM flush_lag)::float8, extract(epoch FROM replay_lag)::float8,
     sync_state FROM pg_stat_get_wal_senders()";
 
-/// The replication slots.
-pub(super) const SLOTS: &str =
-    "/* dbtriage:slots */ SELECT /* dbtriage */ slot_name::text, slot_type, datoid, active, active_pid,
-    restart_lsn, wal_status, safe_wal_size FROM pg_get_replication_slots()";
+/// The replication slots; since 17 with the time since which nobody uses them.
+pub(super) fn slots(version_num: u32) -> String {
+    let inactive_since = if version_num >= 170_000 { "inactive_since" } else { "NULL::timestamptz" };
+    format!(
+        "/* dbtriage:slots */ SELECT /* dbtriage */ slot_name::text, slot_type, datoid, active, active_pid, restart_lsn, \
+         wal_status, safe_wal_size, {inactive_since} FROM pg_get_replication_slots()"
+    )
+}
 
 /// The walreceiver: one row of NULLs where there is none.
 pub(super) const RECEIVER: &str =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use redis::{FromRedisValue, InfoDict};
 
-use crate::model::redis::{Replica, Sample};
+use crate::model::redis::{Cluster, Replica, Sample};
 
 /// The most `slaveN` lines that are looked for.
 const REPLICAS_MAX: usize = 64;
@@ -47,7 +47,25 @@ pub(super) fn parse(text: &str, now: Timestamp, ping_seconds: f64) -> Sample {
             .map(|line| replica(&line))
             .collect(),
         ping_seconds,
+        rdb_last_bgsave_status: word(&info, "rdb_last_bgsave_status"),
+        aof_last_write_status: word(&info, "aof_last_write_status"),
+        aof_last_bgrewrite_status: word(&info, "aof_last_bgrewrite_status"),
+        cluster_enabled: number(&info, "cluster_enabled"),
+        upkeep: None,
     }
+}
+
+/// Reads the answer of CLUSTER INFO; `None` where it names no state.
+pub(super) fn parse_cluster(text: &str) -> Option<Cluster> {
+    let info = InfoDict::new(text);
+    let count = |field: &str| number(&info, field).unwrap_or_default();
+    Some(Cluster {
+        state: word(&info, "cluster_state")?,
+        slots_assigned: count("cluster_slots_assigned"),
+        slots_pfail: count("cluster_slots_pfail"),
+        slots_fail: count("cluster_slots_fail"),
+        known_nodes: count("cluster_known_nodes"),
+    })
 }
 
 fn number<T: FromRedisValue>(info: &InfoDict, field: &str) -> Option<T> {

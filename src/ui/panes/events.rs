@@ -12,13 +12,17 @@ pub(super) fn title(app: &App) -> String {
     let view = &app.events;
     let filter =
         if view.filter_text.is_empty() { String::new() } else { format!(" · /{}", view.filter_text) };
-    if view.is_empty() { String::new() } else { format!("{}{filter}", format::counted(view.len(), "action")) }
+    if view.is_empty() { String::new() } else { format!("{}{filter}", format::counted(view.len(), "event")) }
 }
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
     let view = &app.events;
     if view.list.rows.is_empty() {
-        let text = if view.is_empty() { "nothing has been done yet" } else { "no event passes the filter" };
+        let text = if view.is_empty() {
+            "nothing was done, and nothing has changed yet"
+        } else {
+            "no event passes the filter"
+        };
         paragraph(canvas, area, &[Span::new(Role::Dim, text)]);
         return;
     }

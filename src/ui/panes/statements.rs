@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::{paragraph, reason, unavailable};
 use crate::app::{App, Role, RowKey, Span, Value};
 use crate::engine::PgTick;
+use crate::engine::statements::{StatementTable, Usual};
 use crate::format;
 use crate::ui::canvas::{Canvas, below, row};
 use crate::ui::widgets::table::{self, Row};
@@ -63,11 +64,25 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
         Some(Row { cells, selected, gone: false, marked: false })
     });
     table::draw(canvas, body, &columns, Some((view.sort.column, view.sort.descending)), rows);
-    let before = statements.stats_reset.map_or_else(
-        || "before = average since the counters were reset".to_owned(),
-        |at| format!("before = average since {} (stats reset)", at.strftime("%Y-%m-%d %H:%MZ")),
-    );
     if !note.is_empty() {
-        paragraph(canvas, note, &[Span::new(Role::Dim, before)]);
+        paragraph(canvas, note, &[where_before_comes_from(statements, tick)]);
     }
+}
+
+/// A reset that is not older is worth more than a note.
+const RESET_TOLD_SECONDS: f64 = 300.0;
+
+fn where_before_comes_from(statements: &StatementTable, tick: &PgTick) -> Span {
+    if statements.usual == Usual::LastHour {
+        return Span::new(Role::Dim, "before = the last hour, which this program has watched");
+    }
+    let Some(at) = statements.stats_reset else {
+        return Span::new(Role::Dim, "before = average since the counters were reset");
+    };
+    let age = format::seconds_between(at, tick.sample.server_time);
+    if age < RESET_TOLD_SECONDS {
+        let text = format!("the counters were reset {} ago: before = average since then", format::age(age));
+        return Span::new(Role::Warning, text);
+    }
+    Span::new(Role::Dim, format!("before = average since {} (stats reset)", at.strftime("%Y-%m-%d %H:%MZ")))
 }

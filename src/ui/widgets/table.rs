@@ -2,7 +2,8 @@
 
 use ratatui::layout::Rect;
 
-use crate::app::{Align, Cell, Column, Role, Width};
+use super::trend;
+use crate::app::{Align, Cell, Column, Role, Scale, Value, Width};
 use crate::text;
 use crate::ui::canvas::{Canvas, below, row};
 
@@ -98,7 +99,12 @@ pub(in crate::ui) fn cells<F: Copy>(
     let mut x = line.x + 1;
     for ((column, width), cell) in columns.iter().zip(cells) {
         let place = Rect { x, width: *width, ..line }.intersection(line);
-        aligned(canvas, place, column.align, cell.role, &cell.value.show(canvas.is_private()));
+        let shown = if let Value::Trend(series) = &cell.value {
+            trend::inline(series, Scale::ZeroToMax(1.0), canvas.glyphs().ascii).into()
+        } else {
+            cell.value.show(canvas.is_private())
+        };
+        aligned(canvas, place, column.align, cell.role, &shown);
         x += width + 1;
     }
 }
