@@ -8,6 +8,16 @@
     reason = "a test fails by panicking"
 )]
 
+mod cache;
+mod connections;
+mod every_check;
+mod locks;
+mod replication;
+mod resources;
+mod statements;
+mod transactions;
+mod watching;
+
 use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +35,28 @@ static BUSY: LazyLock<Mutex<Lab>> = LazyLock::new(|| Mutex::new(Lab::start(Optio
 
 /// Nothing happens on this one.
 static IDLE: LazyLock<Lab> = LazyLock::new(|| Lab::start(Options::default()).unwrap());
+
+/// A primary without standbys and a Redis, whose settings are changed; one test at a time.
+static ALONE: LazyLock<Mutex<Lab>> = LazyLock::new(|| Mutex::new(start_alone()));
+
+fn start_alone() -> Lab {
+    let settings = settings(&[("archive_mode", "on"), ("archive_command", "/bin/true")]);
+    Lab::start(Options { standby: false, max_connections: 40, settings, ..Options::default() }).unwrap()
+}
+
+/// A test that failed has left its servers as nobody expects them: the next one is given others.
+fn alone() -> MutexGuard<'static, Lab> {
+    ALONE.lock().unwrap_or_else(|failed| {
+        ALONE.clear_poison();
+        let mut lab = failed.into_inner();
+        *lab = start_alone();
+        lab
+    })
+}
+
+fn settings(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
 
 fn busy() -> MutexGuard<'static, Lab> {
     BUSY.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,98 @@
+//! What the counters of statements and of transactions tell.
+
+use dbtriage_lab::Client;
+
+use super::alone;
+use super::watching::{busy_with, number, wait_for, watch_from_now};
+
+/// Calls and milliseconds of the statements whose text begins like this.
+fn counted(admin: &Client, beginning: &str) -> (f64, f64) {
+    let sum = |column: &str| {
+        let sql = format!(
+            "SELECT coalesce(sum({column}), 0) FROM pg_stat_statements WHERE query LIKE '{beginning}%'"
+        );
+        number(admin, &sql)
+    };
+    (sum("calls"), sum("total_exec_time"))
+}
+
+#[test]
+fn statements_that_are_slow_or_have_become_slow_are_named_and_slow_all_executions_down() {
+    let lab = alone();
+    let server = lab.primary().clone();
+    let admin = server.client("postgres", "shop").unwrap();
+    let [web, reports] = ["web", "reports"].map(|name| server.client_as("shop_owner", "shop", name).unwrap());
+    admin.execute("SELECT pg_stat_statements_reset()").unwrap();
+    for _ in 0..50 {
+        web.execute("SELECT id, pg_sleep(0.002) FROM orders WHERE id = 5").unwrap();
+    }
+    let (was, is_now) = ("SELECT id, pg_sleep", "SELECT count(*), pg_sleep");
+    let before = counted(&admin, was);
+
+    let limits = "slow_statement_ms = { warning = 250.0, critical = 5000.0 }";
+    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &admin);
+    let load = [
+        busy_with(move || web.execute("SELECT id, pg_sleep(0.2) FROM orders WHERE id = 5").unwrap()),
+        busy_with(move || reports.execute("SELECT count(*), pg_sleep(0.3) FROM customers").unwrap()),
+    ];
+    let report = watch.end();
+    drop(load);
+    let (after, slow) = (counted(&admin, was), counted(&admin, is_now));
+
+    let [regressed, found, all] = report.found(["statement-regression", "slow-statement", "query-latency"]);
+    let (calls, ms) = (after.0 - before.0, after.1 - before.1);
+    regressed.assert_judged("warning", 3.0, "times");
+    regressed.assert_near((ms / calls) / (before.1 / before.0), 0.1);
+    regressed.assert_says(&["SELECT id, pg_sleep($1) FROM orders", "x its average of "]);
+    found.assert_judged("warning", 250.0, "ms");
+    found.assert_near(slow.1 / slow.0, 0.1);
+    found.assert_says(&["SELECT count(*), pg_sleep($1) FROM customers takes 30", "ms on average"]);
+    all.assert_judged("warning", 100.0, "ms");
+    // The few calls of the test itself are in it too.
+    all.assert_near((ms + slow.1) / (calls + slow.0), 0.2);
+    all.assert_says(&["executions take ", "ms on average, "]);
+}
+
+#[test]
+fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
+    let lab = alone();
+    let server = lab.primary().clone();
+    let admin = server.client("postgres", "shop").unwrap();
+    admin.execute("SELECT pg_stat_reset()").unwrap();
+    // What is usual takes time.
+    let calm = "SELECT clock_timestamp() - stats_reset > '3s' FROM pg_stat_database WHERE datname = 'shop'";
+    wait_for(&admin, "a calm time", calm);
+    let counters = |admin: &Client| {
+        let of_all = |counters: &str| {
+            number(admin, &format!("SELECT sum({counters}) FROM pg_stat_database WHERE datname IS NOT NULL"))
+        };
+        let usual = "SELECT sum((xact_commit + xact_rollback) / extract(epoch FROM clock_timestamp() - stats_reset)) \
+                     FROM pg_stat_database WHERE datname IS NOT NULL";
+        (of_all("xact_commit + xact_rollback"), of_all("xact_rollback"), number(admin, usual))
+    };
+
+    let limits = "operation_spike_since_reset_factor = { notice = 1.2 }";
+    let target = server.uri("oncall", "shop");
+    let watch = watch_from_now("3s", limits, &[&target], &admin);
+    let (transactions, rollbacks, _) = counters(&admin);
+    let load = busy_with(move || {
+        // What a session has counted is told at its end.
+        let session = server.client_as("shop_owner", "shop", "web").unwrap();
+        for _ in 0..10 {
+            session.execute("BEGIN; SELECT pg_sleep(0.001); ROLLBACK").unwrap();
+            session.execute("BEGIN; SELECT pg_sleep(0.001); COMMIT").unwrap();
+        }
+    });
+    let report = watch.end();
+    let (transactions_after, rollbacks_after, usual) = counters(&admin);
+    drop(load);
+
+    let [spike, rolled_back] = report.found(["operation-spike", "rollback-ratio"]);
+    let (all, lost) = (transactions_after - transactions, rollbacks_after - rollbacks);
+    spike.assert_judged("notice", 1.2, "times");
+    spike.assert_near(all / 3.0 / usual, 0.3);
+    spike.assert_says(&["transactions/s over the last ", "x the average of the time since the reset"]);
+    rolled_back.assert_judged("warning", 10.0, "percent");
+    rolled_back.assert_near(100.0 * lost / all, 0.1);
+    rolled_back.assert_says(&["transactions/s were rolled back over the last "]);
+}
