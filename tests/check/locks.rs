@@ -106,7 +106,7 @@ fn deadlocks_that_the_server_resolves_are_counted() {
     let deadlocks = "SELECT sum(pg_stat_get_db_deadlocks(oid)) FROM pg_database";
     // Each victim is rolled back.
     let limits = "deadlocks_per_minute = { warning = 2.0 }\nrollback_percent = {}";
-    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &admin);
+    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &[&admin]);
     let before = number(&admin, deadlocks);
     let load = busy_with(move || {
         // What a session has counted is told at its end.

@@ -25,8 +25,8 @@ fn what_is_read_past_the_buffer_cache_and_what_is_sorted_on_disk_is_measured() {
         ["blks_hit", "blks_hit + blks_read", "temp_bytes"]
             .map(|counter| number(admin, &format!("SELECT sum({counter}) FROM pg_stat_database")))
     };
-    let limits = "temp_bytes_per_second = { warning = 100000.0 }";
-    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &admin);
+    let limits = "buffer_hit_percent = { warning = 95.0 }\ntemp_bytes_per_second = { warning = 100000.0 }";
+    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &[&admin]);
     let before = counters(&admin);
     let load = busy_with(move || {
         // What a session has counted is told at its end.
@@ -53,7 +53,7 @@ fn checkpoints_that_somebody_asks_for_are_counted() {
     let lab = alone();
     let server = lab.primary();
     let admin = server.client("postgres", "shop").unwrap();
-    let watch = watch_from_now("4s", "", &[&server.uri("oncall", "shop")], &admin);
+    let watch = watch_from_now("4s", "", &[&server.uri("oncall", "shop")], &[&admin]);
     wait_for(&admin, "the first reading", &format!("SELECT count(*) = 1 {UPKEEP_READ}"));
     let first = admin.cell(&format!("SELECT pid {UPKEEP_READ}")).unwrap();
     for _ in 0..4 {

@@ -1,9 +1,13 @@
 //! What the counters of statements and of transactions tell.
 
-use dbtriage_lab::Client;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::alone;
+use dbtriage_lab::Client;
+use dbtriage_lab::terminal::until;
+
 use super::watching::{busy_with, number, wait_for, watch_from_now};
+use super::{PATIENCE, alone};
 
 /// Calls and milliseconds of the statements whose text begins like this.
 fn counted(admin: &Client, beginning: &str) -> (f64, f64) {
@@ -30,7 +34,7 @@ fn statements_that_are_slow_or_have_become_slow_are_named_and_slow_all_execution
     let before = counted(&admin, was);
 
     let limits = "slow_statement_ms = { warning = 250.0, critical = 5000.0 }";
-    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &admin);
+    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &[&admin]);
     let load = [
         busy_with(move || web.execute("SELECT id, pg_sleep(0.2) FROM orders WHERE id = 5").unwrap()),
         busy_with(move || reports.execute("SELECT count(*), pg_sleep(0.3) FROM customers").unwrap()),
@@ -73,8 +77,10 @@ fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
 
     let limits = "operation_spike_since_reset_factor = { notice = 1.2 }";
     let target = server.uri("oncall", "shop");
-    let watch = watch_from_now("3s", limits, &[&target], &admin);
+    let watch = watch_from_now("3s", limits, &[&target], &[&admin]);
     let (transactions, rollbacks, _) = counters(&admin);
+    let rounds = Arc::new(AtomicU32::new(0));
+    let done = Arc::clone(&rounds);
     let load = busy_with(move || {
         // What a session has counted is told at its end.
         let session = server.client_as("shop_owner", "shop", "web").unwrap();
@@ -82,6 +88,7 @@ fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
             session.execute("BEGIN; SELECT pg_sleep(0.001); ROLLBACK").unwrap();
             session.execute("BEGIN; SELECT pg_sleep(0.001); COMMIT").unwrap();
         }
+        done.fetch_add(1, Ordering::Relaxed);
     });
     let report = watch.end();
     let (transactions_after, rollbacks_after, usual) = counters(&admin);
@@ -95,4 +102,7 @@ fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
     rolled_back.assert_judged("warning", 10.0, "percent");
     rolled_back.assert_near(100.0 * lost / all, 0.1);
     rolled_back.assert_says(&["transactions/s were rolled back over the last "]);
+    // What is counted late would be told of the next test.
+    let all = rollbacks + f64::from(10 * rounds.load(Ordering::Relaxed));
+    until("all rollbacks to be counted", PATIENCE, || all <= counters(&admin).1);
 }
