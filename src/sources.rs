@@ -46,8 +46,12 @@ impl Pace {
 
     /// How long a tick waits for what the other connections read: a report has no later tick to show it in.
     pub(in crate::sources) fn patience(&self, on_screen: Duration) -> Duration {
-        let is_report = self.texts_every.is_zero();
-        if is_report { REPORT_PATIENCE } else { on_screen }
+        if self.is_report() { REPORT_PATIENCE } else { on_screen }
+    }
+
+    /// Whether it is a report, of which each sample may be the last.
+    pub(in crate::sources) const fn is_report(&self) -> bool {
+        self.texts_every.is_zero()
     }
 
     /// The limit of one tick: shorter than its period, so that a late answer is noticed before the next is due.

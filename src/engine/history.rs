@@ -70,6 +70,8 @@ const UNKNOWN: Slot = [f32::NAN; Metric::COUNT];
 pub struct History {
     /// The first moment of all.
     origin: Option<Timestamp>,
+    /// The first sample: milliseconds since the first moment.
+    first_sample: Option<u32>,
     /// With the milliseconds since then.
     slots: VecDeque<(u32, Slot)>,
 }
@@ -110,6 +112,7 @@ impl History {
             set(Metric::RedisMisses, tick.rates.misses_per_second);
         }
         self.push_slot(tick.taken_at, slot);
+        self.first_sample = self.first_sample.or_else(|| self.slots.back().map(|(millis, _)| *millis));
     }
 
     /// Adds a moment at which nothing was known.
@@ -140,6 +143,27 @@ impl History {
         recent.filter_map(|(_, slot)| value(slot, metric)).max_by(f64::total_cmp)
     }
 
+    /// The mean of a rate over the last seconds, or over what was watched of them, in a report, whose rates each span the
+    /// time since the first sample: what they had grown to by now, less what they had before. `None` without a second
+    /// sample.
+    pub fn mean_of_report(&self, metric: Metric, window_seconds: f64) -> Option<Mean> {
+        let first = self.first_sample?;
+        let known = |(millis, slot): &(u32, Slot)| Some((*millis, value(slot, metric)?));
+        let (now, rate) = self.slots.iter().rev().find_map(known)?;
+        let grown = rate * seconds(first, now);
+        let before = self
+            .slots
+            .iter()
+            .rev()
+            .filter_map(known)
+            .find(|(millis, _)| window_seconds <= seconds(*millis, now));
+        let (then, grown_before) =
+            before.map_or((first, 0.0), |(millis, rate)| (millis, rate * seconds(first, millis)));
+        let watched = seconds(then, now);
+        // Counters that were reset in between began again.
+        (watched > 0.0).then(|| Mean { value: ((grown - grown_before) / watched).max(0.0), seconds: watched })
+    }
+
     /// The mean of what is known of a metric over the last seconds, or over what was watched of them; `None` where less
     /// than half of that is known.
     pub fn mean(&self, metric: Metric, seconds: f64) -> Option<Mean> {
@@ -162,6 +186,11 @@ impl History {
         mean.value /= known;
         (mean.seconds > 0.0 && slots <= 2.0 * known).then_some(mean)
     }
+}
+
+/// Seconds from one slot to another.
+fn seconds(from: u32, to: u32) -> f64 {
+    f64::from(to.saturating_sub(from)) / 1000.0
 }
 
 /// The mean of a figure over some time.
@@ -226,5 +255,16 @@ mod tests {
         assert_eq!(mean(&[Some(0.0), None, None, Some(2.0)]), None, "one in three tells nothing");
         assert_eq!(mean(&[Some(1.0)]), None, "a moment is no time");
         assert_eq!(mean(&[]), None);
+    }
+
+    #[test]
+    fn a_mean_of_a_report_counts_what_has_grown_once() {
+        // Three deadlocks in the first second and none after: by the second the rate since the first sample falls.
+        let mut report = history(&[None, Some(3.0), Some(1.5), Some(1.0), Some(0.75)]);
+        report.first_sample = Some(0);
+        let over = |value, seconds| Some(Mean { value, seconds });
+        assert_eq!(report.mean_of_report(Metric::Active, 60.0), over(0.75, 4.0));
+        assert_eq!(report.mean_of_report(Metric::Active, 2.0), over(0.0, 2.0), "none within the last two");
+        assert_eq!(history(&[None]).mean_of_report(Metric::Active, 60.0), None);
     }
 }

@@ -13,7 +13,8 @@ use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
 use crate::cli::SnapshotFormat;
 use crate::config::ReportConfig;
 use crate::engine::{Baseline, Observer, Severity, privacy};
-use crate::model::{Sample, TargetId};
+use crate::format::seconds_between;
+use crate::model::{Body, Sample, TargetId};
 use crate::report;
 use crate::sources::Pace;
 use crate::sources::postgres::Cure;
@@ -120,12 +121,20 @@ async fn collect(config: ReportConfig, ticks: u32) -> Result<Vec<Observer>, Fail
     }
     let handles = opening::start(startable, &pace, &sender);
     let limit = config.interval * ticks + PATIENCE;
+    let (began, watched) = (now(), config.interval * ticks.saturating_sub(1));
     let all_in = async {
         while left.values().any(|left| *left > 0) {
             let Some(sample) = samples.recv().await else { return };
             // A target that is ready early is read on, so that all of them span the same time.
             if let Some(left) = left.get_mut(&sample.target) {
-                *left = left.saturating_sub(1);
+                // An outage is told every second, whatever the interval: it lasts as long as is watched.
+                match sample.body {
+                    Body::Outage(_) if watched.as_secs_f64() <= seconds_between(began, sample.taken_at) => {
+                        *left = 0;
+                    }
+                    Body::Outage(_) => {}
+                    Body::Postgres(_) | Body::Redis(_) => *left = left.saturating_sub(1),
+                }
             }
             observe(&mut observers, sample, config.redact);
         }

@@ -32,13 +32,23 @@ fn judge(root: &Node, forest: &Forest, situation: &Situation<'_>, stale: Option<
         }
         None => return None,
     };
-    let who = match root.kind {
-        NodeKind::Deadlock => format!("deadlock of {}", format::counted(root.members.len(), "session")),
-        NodeKind::Session | NodeKind::Prepared | NodeKind::Unknown => root.title(),
-    };
-    let behind = format::counted(root.behind, "session");
     let old = stale.map(|age| format!(", as of {age} ago")).unwrap_or_default();
-    let summary = format!("{who}, blocks {behind} (longest {}{old})", format::age(seconds));
+    let (behind, longest) = (format::counted(root.behind, "session"), format::age(seconds));
+    let summary = match root.kind {
+        NodeKind::Deadlock if root.behind == 0 => format!("{} for {longest}{old}", deadlock(root)),
+        NodeKind::Deadlock => format!("{}, blocks {behind} (longest {longest}{old})", deadlock(root)),
+        NodeKind::Session | NodeKind::Prepared | NodeKind::Unknown => {
+            format!("{}, blocks {behind} (longest {longest}{old})", root.title())
+        }
+    };
     let subject = Subject::Root(root.pid.unwrap_or_default());
     Some(Found { severity, summary, subject, help: forest.advice(root).reason, evidence })
+}
+
+/// Who is in a deadlock: a few by their process ids.
+fn deadlock(root: &Node) -> String {
+    const NAMED_MAX: usize = 4;
+    let pids: Vec<String> = root.members.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = if root.members.len() > NAMED_MAX { ", ..." } else { "" };
+    format!("deadlock of {} ({}{more})", format::counted(root.members.len(), "session"), pids.join(", "))
 }

@@ -16,6 +16,8 @@ pub(super) const CHECK: Check = Check::of(
 const WINDOW_SECONDS: f64 = 300.0;
 /// Fewer blocks say nothing.
 const BLOCKS_MIN_PER_SECOND: f64 = 100.0;
+/// The same of all that was watched, which in a report is short: every start reads a few hundred.
+const BLOCKS_MIN: f64 = 10_000.0;
 
 fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     if situation.postgres().is_none() {
@@ -27,7 +29,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     };
     let (hit, seconds) = (hit.value, hit.seconds);
     let all = hit + read.value;
-    if all < BLOCKS_MIN_PER_SECOND {
+    if all < BLOCKS_MIN_PER_SECOND || all * seconds < BLOCKS_MIN {
         return Verdict::Quiet;
     }
     let percent = 100.0 * hit / all;
@@ -41,7 +43,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             "{} of {} blocks/s were found in the buffer cache over the last {}",
             format::share(hit / all),
             format::count(all),
-            format::age(seconds)
+            format::age(seconds.round())
         ),
         subject: Subject::Cache,
         help:

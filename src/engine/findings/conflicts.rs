@@ -34,7 +34,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         summary: format!(
             "{} queries on this standby were cancelled because of replay within the last {}",
             format::count(count),
-            format::age(mean.seconds)
+            format::age(mean.seconds.round())
         ),
         subject: Subject::Replication,
         help: "hot_standby_feedback keeps their rows at the price of bloat; max_standby_streaming_delay gives them time".into(),

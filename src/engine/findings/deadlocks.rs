@@ -24,7 +24,11 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     };
     Verdict::Found(vec![Found {
         severity,
-        summary: format!("{} deadlocks within the last {}", format::count(count), format::age(mean.seconds)),
+        summary: format!(
+            "{} deadlocks within the last {}",
+            format::count(count),
+            format::age(mean.seconds.round())
+        ),
         subject: Subject::Server,
         help: "the server's log names the statements of each; take locks in one order".into(),
         evidence: Evidence { value: count, threshold, unit: "deadlocks" },

@@ -16,9 +16,9 @@ pub(super) const CHECK: Check = Check::of(
 
 const WINDOW_SECONDS: f64 = 300.0;
 const HOUR_SECONDS: f64 = 3600.0;
-/// Fewer transactions are no spike, however few there were.
-const TRANSACTIONS_MIN_PER_SECOND: f64 = 10.0;
-/// The same of the calls of one statement.
+/// Fewer transactions are no spike, however few there were: some twenty a second are our own.
+const TRANSACTIONS_MIN_PER_SECOND: f64 = 100.0;
+/// Fewer calls of one statement are none either.
 const CALLS_MIN_PER_SECOND: f64 = 10.0;
 /// Statements that are told at most.
 const STATEMENTS_TOLD_MAX: usize = 3;
@@ -97,7 +97,7 @@ fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
         summary: format!(
             "{} transactions/s over the last {}, {}x the average of {of_what}",
             format::count(now.value),
-            format::age(now.seconds),
+            format::age(now.seconds.round()),
             format::count(factor)
         ),
         subject: Subject::Server,
@@ -109,9 +109,12 @@ fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
 /// Transactions per second since the counters were last reset; `None` where that is not known.
 fn since_reset(tick: &PgTick) -> Option<f64> {
     let databases = tick.sample.databases.value()?;
-    let rates = databases.iter().filter_map(|it| {
-        let seconds = format::seconds_between(it.stats_reset?, tick.sample.server_time);
-        (seconds > 0.0).then(|| float(it.xact_commit + it.xact_rollback) / seconds)
-    });
-    rates.reduce(|sum, rate| sum + rate)
+    // Since when each of them counts, or nothing is known of all.
+    databases
+        .iter()
+        .map(|it| {
+            let seconds = format::seconds_between(it.stats_reset?, tick.sample.server_time);
+            (seconds > 0.0).then(|| float(it.xact_commit + it.xact_rollback) / seconds)
+        })
+        .sum()
 }

@@ -26,7 +26,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         summary: format!(
             "{} keys/s were evicted over the last {}",
             format::count(mean.value),
-            format::age(mean.seconds)
+            format::age(mean.seconds.round())
         ),
         subject: Subject::Cache,
         help: "the memory is full; see whether keys are missed that are needed (hit rate in pane 5)".into(),

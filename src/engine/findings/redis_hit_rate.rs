@@ -37,7 +37,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             "{} of {} look-ups/s found their key over the last {}",
             format::share(hits / all),
             format::count(all),
-            format::age(seconds)
+            format::age(seconds.round())
         ),
         subject: Subject::Cache,
         help: "what is missed is read from the database: look there too; evictions, a flush or a restart empty it".into(),

@@ -15,7 +15,14 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     let standbys =
         standbys.map(|it| (it.application.to_string(), it.replay_lag_seconds, it.replay_lag_bytes));
     let own = replication.recovery.as_ref();
-    let own = own.map(|it| ("this standby".to_owned(), it.replay_lag_seconds, it.replay_lag_bytes));
+    // Replay that was paused before we came stands still: then the age of the last replayed commit is how far it is
+    // behind, once there is something to replay.
+    let own = own.map(|it| {
+        let is_paused = it.paused == Some(true) && it.replay_lag_bytes.is_some_and(|bytes| bytes > 0);
+        let at_most = it.replay_lag_seconds_at_most.filter(|_| is_paused);
+        let name = if is_paused { "this standby, whose replay is paused," } else { "this standby" };
+        (name.to_owned(), it.replay_lag_seconds.or(at_most), it.replay_lag_bytes)
+    });
     let told = severity_told(told, Subject::Replication);
     let thresholds = situation.thresholds;
     let mut worst: Option<Found> = None;

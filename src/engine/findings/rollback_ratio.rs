@@ -36,7 +36,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             "{} of {} transactions/s were rolled back over the last {}",
             format::share(rolled_back / all),
             format::count(all),
-            format::age(seconds)
+            format::age(seconds.round())
         ),
         subject: Subject::Server,
         help:

@@ -32,7 +32,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             "{}/s went into {} temporary files a second over the last {}",
             format::bytes(mean.value),
             format::count(files),
-            format::age(mean.seconds)
+            format::age(mean.seconds.round())
         ),
         subject: Subject::Cache,
         help: "pane 3 sorted by temporary blocks tells which statements; work_mem is too small for them"

@@ -29,7 +29,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         summary: format!(
             "{}/s of write-ahead log over the last {}",
             format::bytes(mean.value),
-            format::age(mean.seconds)
+            format::age(mean.seconds.round())
         ),
         subject: Subject::Replication,
         help: "pane 3 sorted by wal/s tells which statements; standbys and archiving must keep up with it"

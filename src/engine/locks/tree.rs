@@ -23,7 +23,10 @@ pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
         node.behind = behind.sessions;
         // A parallel group may wait for several objects, and be freed of each.
         node.frees_now = node.frees_now.min(behind.sessions);
-        node.longest_wait_seconds = behind.longest_seconds;
+        // Those in a deadlock wait too, for each other.
+        let own = waits.get(place).filter(|_| node.kind == NodeKind::Deadlock);
+        let own_longest = own.and_then(|own| own.longest_seconds);
+        node.longest_wait_seconds = behind.longest_seconds.into_iter().chain(own_longest).reduce(f64::max);
         node.summed_wait_seconds = behind.summed_seconds;
         node.behind_directly =
             components.members.get(place).map_or(0, |members| graph.directly_behind(members));

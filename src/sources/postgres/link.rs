@@ -194,11 +194,8 @@ async fn open(
     opened.pid = pid;
     opened.is_bounded = is_bounded;
     opened.started_at = started_at;
-    if is_bounded && major_num >= 140_000 {
-        // The server's own limit for idle sessions would end ours, which wait for the moment they are needed.
-        let stay =
-            "/* dbtriage:setup */ SELECT /* dbtriage */ set_config('idle_session_timeout', '0', false)";
-        opened.line.client.query_typed(stay, &[]).await.map_err(|e| driver_error(&e))?;
+    if is_bounded {
+        opened.line.client.query_typed(&timeouts(major_num), &[]).await.map_err(|e| driver_error(&e))?;
     }
     Ok((opened, in_recovery))
 }
@@ -255,11 +252,21 @@ fn driver_config(settings: &Settings, endpoint: &Endpoint, encryption: Encryptio
     config
 }
 
-/// Every session of ours is bounded and harmless. The limits come with the login and not by SET: through a pooler
-/// a SET would stay on a server connection that the application is given next.
-const LIMITS: &str = "-c statement_timeout=3s -c lock_timeout=200ms -c jit=off \
-    -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on \
-    -c idle_in_transaction_session_timeout=10s";
+/// Every session of ours is harmless. This comes with the login and not by SET: through a pooler a SET would stay on a
+/// server connection that the application is given next, and a pooler swallows this, by which it is known.
+const LIMITS: &str = "-c jit=off -c max_parallel_workers_per_gather=0 -c default_transaction_read_only=on -c dbtriage.direct=on";
+
+/// The limits on time of a session, set once it is known that no pooler stands between: what the login itself sets the
+/// server would show as its own default, which people must see. Its limit for idle sessions (14 and later) would end
+/// ours, which wait for the moment they are needed.
+fn timeouts(major_num: u32) -> String {
+    let stay = if major_num >= 140_000 { ", set_config('idle_session_timeout', '0', false)" } else { "" };
+    format!(
+        "/* dbtriage:setup */ SELECT /* dbtriage */ set_config('statement_timeout', '3s', false), \
+         set_config('lock_timeout', '200ms', false), \
+         set_config('idle_in_transaction_session_timeout', '10s', false){stay}"
+    )
+}
 
 /// Nothing of a user's is taken for something of the server's.
 const SEARCH_PATH: &str = "-c search_path=pg_catalog";
@@ -277,7 +284,8 @@ pub(super) enum Limits {
 
 /// Who we are there, and whether our limits are in force: a pooler may swallow them without a word.
 const HELLO: &str = "/* dbtriage:hello */ SELECT /* dbtriage */ pg_backend_pid(), pg_is_in_recovery(),
-    current_setting('statement_timeout') = '3s' AND current_setting('default_transaction_read_only') = 'on',
+    coalesce(current_setting('dbtriage.direct', true) = 'on', false)
+        AND current_setting('default_transaction_read_only') = 'on',
     pg_postmaster_start_time()";
 
 /// `15.18 (Debian ...)` or `18beta1` to 150000 or 180000; 0 for what is not a version.

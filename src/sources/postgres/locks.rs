@@ -48,6 +48,8 @@ pub(super) enum Want {
     Holdings(i32, Option<i32>, oneshot::Sender<Result<Holdings, Reason>>),
     /// Look again for the extension that counts statements: it failed, or was not there.
     Extension,
+    /// Read what is read seldom now, and publish it: a report has no later.
+    Upkeep,
     /// Read tables and what works on them, and publish them.
     Tables,
     /// Read who holds advisory locks.
@@ -128,7 +130,7 @@ async fn refuse_until(
                 Some(Want::Holdings(_, _, reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::AdvisoryHolders(reply)) => drop(reply.send(Err(Reason::new(LOST)))),
                 Some(Want::Locks(_)) => catalog.send_modify(|it| it.locks_reads += 1),
-                Some(Want::Texts(..) | Want::Extension | Want::Tables) => {}
+                Some(Want::Texts(..) | Want::Extension | Want::Upkeep | Want::Tables) => {}
                 None => return true,
             },
         }
@@ -215,6 +217,7 @@ impl<'a> Reader<'a> {
             }
             Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
             Due::Want(Want::Extension) => self.read_extension().await,
+            Due::Want(Want::Upkeep) => self.read_upkeep().await,
             Due::Want(Want::Tables) => self.read_tables().await,
             Due::Names => {
                 self.read_names().await;

@@ -130,6 +130,11 @@ pub(super) fn database(row: &Row) -> Result<DatabaseCounters, Error> {
     })
 }
 
+/// The value of a counter that is NULL where it is zero.
+fn or_zero<'a, T: FromSql<'a> + Default>(row: &'a Row, column: usize) -> Result<T, Error> {
+    Ok(get::<Option<T>>(row, column)?.unwrap_or_default())
+}
+
 /// `None` for an entry of another role that ours may not see into: it has no identifier.
 pub(super) fn statement(row: &Row) -> Result<Option<Statement>, Error> {
     let Some(key) = statement_key(row)? else { return Ok(None) };
@@ -138,14 +143,14 @@ pub(super) fn statement(row: &Row) -> Result<Option<Statement>, Error> {
         calls: get(row, 4)?,
         total_exec_ms: get(row, 5)?,
         rows: get(row, 6)?,
-        shared_blks_hit: get(row, 7)?,
-        shared_blks_read: get(row, 8)?,
-        temp_blks: get(row, 9)?,
+        shared_blks_hit: or_zero(row, 7)?,
+        shared_blks_read: or_zero(row, 8)?,
+        temp_blks: or_zero(row, 9)?,
         stats_since: get(row, 10)?,
-        total_plan_ms: get(row, 11)?,
+        total_plan_ms: or_zero(row, 11)?,
         max_exec_ms: get(row, 12)?,
-        stddev_exec_ms: get(row, 13)?,
-        wal_bytes: get(row, 14)?,
+        stddev_exec_ms: or_zero(row, 13)?,
+        wal_bytes: or_zero(row, 14)?,
     }))
 }
 

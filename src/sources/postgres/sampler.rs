@@ -359,6 +359,9 @@ impl Sampler {
         let locks =
             self.locks(&batch.sessions, rights.read_all_stats || rights.superuser, batch.clock.now).await;
         self.look_for_extension();
+        if pace.is_report() && self.wires.catalog.borrow().ready {
+            drop(self.wires.wants.try_send(Want::Upkeep));
+        }
         self.ask_for_texts(pace).await;
         let catalog = self.wires.catalog.borrow().clone();
         let patience = 3.0 * pace.statements_every.max(pace.interval).as_secs_f64();

@@ -30,7 +30,7 @@ const CHECKPOINTS_16: &str =
     pg_stat_get_bgwriter_requested_checkpoints()";
 
 const FREEZE_AGES: &str = "/* dbtriage:freezeages */ SELECT /* dbtriage */ oid, age(datfrozenxid)::int8,
-    mxid_age(datminmxid)::int8 FROM pg_catalog.pg_database";
+    mxid_age(datminmxid)::int8 FROM pg_catalog.pg_database ORDER BY datallowconn";
 
 const PENDING_RESTART: &str =
     "/* dbtriage:pendingrestart */ SELECT /* dbtriage */ name FROM pg_show_all_settings()
@@ -150,7 +150,8 @@ fn decode_setting(row: &Row) -> Result<Setting, Error> {
     // As SHOW tells it: 60000ms is a minute, and 0 is off.
     let value = match milliseconds {
         Some(0.0) => "0".into(),
-        Some(ms) => format::duration_ms(ms).into(),
+        Some(ms) if ms < 1000.0 => format::duration_ms(ms).into(),
+        Some(ms) => format::age(ms / 1000.0).into(),
         None => value,
     };
     Ok(Setting { name: text(0)?, value })
