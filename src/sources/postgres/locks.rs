@@ -21,10 +21,10 @@ use crate::model::action::Holdings;
 use crate::model::postgres::{Lock, LockTable, Names, Oid, StatementKey};
 use crate::sources::backoff::Backoff;
 
-/// Names are read again this often, which also keeps the connection awake.
+/// Names are read again this often.
 const NAMES_EVERY: Duration = Duration::from_secs(30);
-/// A sign of life in between: idle connections are what firewalls drop first.
-const PING_EVERY: Duration = Duration::from_secs(10);
+/// Housekeeping is read this often, which is a sign of life too: idle connections are what firewalls drop first.
+const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 /// A relation whose name could not be read is asked for again after this long.
 const RELATION_RETRY: Duration = Duration::from_secs(5);
 /// The most relation names that are kept.
@@ -141,7 +141,7 @@ async fn refuse_until(
 enum Due {
     Want(Want),
     Names,
-    Ping,
+    Upkeep,
 }
 
 struct Reader<'a> {
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         if timeout(GIVE_UP, first).await.is_err() {
             return Ended::Lost;
         }
-        let (mut names, mut ping) = (every(NAMES_EVERY), every(PING_EVERY));
+        let (mut names, mut upkeep) = (every(NAMES_EVERY), every(UPKEEP_EVERY));
         loop {
             let due = tokio::select! {
                 biased;
@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
                     None => return Ended::Finished,
                 },
                 _ = names.tick() => Due::Names,
-                _ = ping.tick() => Due::Ping,
+                _ = upkeep.tick() => Due::Upkeep,
             };
             // Nothing can interrupt a reading in a storm, so it is given time; but a connection that never answers
             // again must not be waited for until the end.
@@ -217,14 +217,9 @@ impl<'a> Reader<'a> {
             }
             Due::Want(Want::AdvisoryHolders(reply)) => drop(reply.send(self.read_advisory_holders().await)),
             Due::Want(Want::Extension) => self.read_extension().await,
-            Due::Want(Want::Upkeep) => self.read_upkeep().await,
+            Due::Upkeep | Due::Want(Want::Upkeep) => self.read_upkeep().await,
             Due::Want(Want::Tables) => self.read_tables().await,
-            Due::Names => {
-                self.read_names().await;
-                self.read_upkeep().await;
-            }
-            // A sign of life that is of use.
-            Due::Ping => self.read_lock_usage().await,
+            Due::Names => self.read_names().await,
         }
     }
 
@@ -352,15 +347,6 @@ impl<'a> Reader<'a> {
     async fn read_upkeep(&self) {
         let upkeep = upkeep::read(&self.line.client, self.line.major_num, &self.line.user).await;
         self.catalog.send_modify(|it| it.upkeep = Some(Arc::new(upkeep)));
-    }
-
-    async fn read_lock_usage(&self) {
-        let usage = upkeep::read_lock_usage(&self.line.client, &self.line.user).await;
-        self.catalog.send_modify(|it| {
-            if let Some(upkeep) = &mut it.upkeep {
-                Arc::make_mut(upkeep).lock_usage = usage;
-            }
-        });
     }
 
     async fn read_tables(&self) {

@@ -137,12 +137,6 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Upkeep 
     }
 }
 
-/// How full the lock table is, read by itself more often than the rest.
-pub(super) async fn read_lock_usage(client: &Client, user: &str) -> Reading<LockUsage> {
-    let row = client.query_typed_one(LOCK_USAGE, &[]).await;
-    reading(row.and_then(|row| decode_lock_usage(&row)), user)
-}
-
 fn decode_setting(row: &Row) -> Result<Setting, Error> {
     let text = |column| Ok(read::text(row, column)?.unwrap_or_default());
     let value: Arc<str> = text(1)?;
