@@ -1353,5 +1353,5 @@ fn samples_and_terminate_under_a_lock_on_the_relations() {
 
 #[test]
 fn every_other_major() {
-    dbtriage_lab::on_every_other_major("every_other_major").unwrap();
+    dbtriage_lab::on_every_other_major(&["every_other_major"]).unwrap();
 }

@@ -86,5 +86,5 @@ pub(crate) fn lab(settings: &[(&str, &str)]) -> Lab {
 
 #[test]
 fn every_other_major() {
-    dbtriage_lab::on_every_other_major("every_other_major").unwrap();
+    dbtriage_lab::on_every_other_major(&["every_other_major", "statements::"]).unwrap();
 }

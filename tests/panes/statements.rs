@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use dbtriage::model::Body;
 use dbtriage_lab::Client;
-use dbtriage_lab::terminal::until;
 
-use crate::{PATIENCE, Watching, lab};
+use crate::{Watching, lab};
 
 const STATEMENTS: usize = 5_000;
 /// What a tick may cost the server, milliseconds: those that read the counters and those between them.
 const TICK_MS_MAX: f64 = 15.0;
-/// What a tick that reads the counters may cost, against the least that any reading of them costs on this machine: the
-/// function makes all its rows, of forty columns, whoever asks for how few.
+/// What reading the counters may cost, against the least that any reading of them costs on this machine: the function
+/// makes all its rows, of forty columns, whoever asks for how few.
 const COUNTERS_FACTOR_MAX: f64 = 4.0;
 /// Time that is watched.
 const WATCHED: Duration = Duration::from_secs(12);
@@ -51,39 +50,33 @@ fn cost_ms(client: &Client, sql: &str) -> f64 {
 async fn a_tick_beside_five_thousand_long_statements_is_cheap() {
     let lab = lab(&[("pg_stat_statements.max", "10000"), ("pg_stat_statements.track", "all")]);
     let admin = lab.primary().client("postgres", "shop").unwrap();
+    let mut watching = Watching::start(lab.primary(), "oncall").await;
+    let sampler = watching.wait_for("the first counters", |sample| {
+        sample.server.own_pids.first().copied().filter(|_| sample.statements.value().is_some())
+    });
+    let sampler = sampler.await;
+    let few = Spent::over(&mut watching, sampler).await;
     admin.execute(RUN_MANY).unwrap();
     let counted = admin.cell("SELECT count(*) FROM pg_stat_statements WHERE length(query) > 3000").unwrap();
     assert!(counted.parse::<usize>().unwrap() >= STATEMENTS, "{counted}");
-    let mut watching = Watching::start(lab.primary(), "oncall").await;
     let texts_read =
         "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements WHERE query LIKE '%dbtriage:texts%'
         OR query LIKE 'SELECT /* dbtriage */ userid, dbid, % substr(textsend(query)%'";
     let texts_read = || admin.cell(texts_read).unwrap().parse::<u64>().unwrap();
-    until("the texts to be read once", PATIENCE, || texts_read() > 0);
-    let sampler = watching.wait_for("the counters", |sample| {
-        let read = sample.statements.value().is_some_and(|statements| statements.rows.len() >= STATEMENTS);
-        sample.server.own_pids.first().copied().filter(|_| read)
+    let all_read = watching.wait_for("the counters of all", |sample| {
+        sample.statements.value().filter(|statements| statements.rows.len() >= STATEMENTS).map(drop)
     });
-    let sampler = sampler.await;
-    let (before_ms, texts_before, began) = (on_cpu_ms(sampler), texts_read(), Instant::now());
-    let (mut ticks, mut readings) = (0.0, BTreeSet::new());
-    while began.elapsed() < WATCHED {
-        if let Body::Postgres(sample) = watching.next().await.body {
-            ticks += 1.0;
-            readings.extend(sample.statements.value().map(|statements| statements.read_at));
-        }
-    }
-    let spent_ms = on_cpu_ms(sampler) - before_ms;
+    all_read.await;
+    let texts_before = texts_read();
+    let many = Spent::over(&mut watching, sampler).await;
     let texts = texts_read() - texts_before;
-    // The least that any reading of the counters costs on this machine: the function makes all its rows first.
     let cheapest_ms = cost_ms(&admin, "SELECT count(*) FROM pg_stat_statements(false)");
-    let (tick_ms, count) = (spent_ms / ticks, f64::from(u32::try_from(readings.len()).unwrap()));
-    assert!(count > 2.0, "{count} readings of the counters");
-    // As if the ticks that read no counters cost nothing.
-    let counters_ms = spent_ms / count;
+    let counters_ms = (many.cpu_ms - many.ticks * few.cpu_ms / few.ticks) / many.readings;
+    let tick_ms = many.cpu_ms / many.ticks;
     eprintln!(
-        "a tick costs the server {tick_ms:.1} ms, one with counters at most {counters_ms:.1} ms where their cheapest \
-         reading costs {cheapest_ms:.1} ms; texts read {texts} times",
+        "a tick costs the server {tick_ms:.1} ms; reading the counters {counters_ms:.1} ms of it, every {:.1} ticks, where \
+         the cheapest reading costs {cheapest_ms:.1} ms; texts read {texts} times",
+        many.ticks / many.readings,
     );
     assert!(tick_ms < TICK_MS_MAX, "{tick_ms:.1} ms");
     assert!(
@@ -91,4 +84,28 @@ async fn a_tick_beside_five_thousand_long_statements_is_cheap() {
         "{counters_ms:.1} ms against {cheapest_ms:.1} ms"
     );
     assert!(texts <= WATCHED.as_secs() / 10 + 1, "texts were read {texts} times");
+}
+
+/// What a backend spent while it was watched.
+struct Spent {
+    ticks: f64,
+    /// Readings of the counters.
+    readings: f64,
+    cpu_ms: f64,
+}
+
+impl Spent {
+    async fn over(watching: &mut Watching, sampler: i32) -> Self {
+        let (before_ms, began) = (on_cpu_ms(sampler), Instant::now());
+        let (mut ticks, mut readings) = (0.0, BTreeSet::new());
+        while began.elapsed() < WATCHED {
+            if let Body::Postgres(sample) = watching.next().await.body {
+                ticks += 1.0;
+                readings.extend(sample.statements.value().map(|statements| statements.read_at));
+            }
+        }
+        let readings = f64::from(u32::try_from(readings.len()).unwrap());
+        assert!(readings > 2.0, "{readings} readings of the counters");
+        Self { ticks, readings, cpu_ms: on_cpu_ms(sampler) - before_ms }
+    }
 }

@@ -18,10 +18,11 @@ const MAJOR: &str = "DBTRIAGE_TEST_MAJOR";
 /// How long a test binary may take for one major version.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs this test binary, without its test `skip`, once for every major version but the one that
-/// its labs start anyway; `skip` is the test which calls this. Where tests fail the error holds
+/// Runs this test binary, without its tests `skip`, once for every major version but the one that
+/// its labs start anyway; `skip` begins with the test which calls this, and goes on with those that one major is enough
+/// for. Where tests fail the error holds
 /// what they printed. A major version that is not here is told to the terminal.
-pub fn on_every_other_major(skip: &str) -> Result<()> {
+pub fn on_every_other_major(skip: &[&str]) -> Result<()> {
     if env::var_os(MAJOR).is_some() {
         return Ok(());
     }
@@ -39,11 +40,14 @@ pub fn on_every_other_major(skip: &str) -> Result<()> {
 }
 
 /// Runs this test binary with the servers of one major version.
-fn run(major: u32, servers: &Path, skip: &str) -> Result<()> {
+fn run(major: u32, servers: &Path, skip: &[&str]) -> Result<()> {
     let output = tempfile::NamedTempFile::new().context("could not create a file for the output of tests")?;
     let [stdout, stderr] = [output.reopen()?, output.reopen()?];
     let mut tests = Command::new(env::current_exe()?);
-    tests.args(["--skip", skip]).env(MAJOR, major.to_string()).env("DBTRIAGE_PG_BIN", servers);
+    tests
+        .args(skip.iter().flat_map(|name| ["--skip", *name]))
+        .env(MAJOR, major.to_string())
+        .env("DBTRIAGE_PG_BIN", servers);
     tests.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let ended = wait(&mut tests).with_context(|| format!("could not run the tests on PostgreSQL {major}"))?;
     let told = || fs::read_to_string(output.path()).unwrap_or_default();
