@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use dbtriage::app::{App, Msg, Pane};
 use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
+use dbtriage::model::redis::Cluster;
 use dbtriage::model::{Body, Reading, Reason};
 use insta::assert_snapshot;
 use pretty_assertions::assert_eq;
 
 use super::frame;
-use super::moment::{ago, app, at, empty_app, postgres, press, sample, session};
+use super::moment::{ago, app, at, empty_app, postgres, press, redis, sample, session};
 
 /// Two minutes, one sample a second: a few sessions compute, then many wait for input, then more for locks.
 fn two_minutes() -> App {
@@ -197,4 +198,26 @@ fn before_the_catalogs_are_read_the_pane_says_so() {
     let mut app = app(false);
     press(&mut app, 80, 24, &["7"]);
     assert!(frame(&mut app, 80, 24).contains("reading the catalogs"));
+}
+
+#[test]
+fn a_node_of_a_redis_cluster_tells_the_state_of_the_cluster() {
+    let mut app = empty_app(false);
+    for second in 0..3 {
+        let mut read = redis(u64::try_from(second).unwrap());
+        let mut upkeep = read.upkeep.as_deref().cloned().unwrap();
+        upkeep.cluster = Some(Reading::Fresh(Cluster {
+            state: "fail".into(),
+            slots_assigned: 10_923,
+            slots_pfail: 0,
+            slots_fail: 5_461,
+            known_nodes: 6,
+        }));
+        upkeep.monitors = Reading::Fresh(vec!["alice 10.0.0.9:51000".into()]);
+        read.upkeep = Some(Arc::new(upkeep));
+        read.master_link_status = Some("up".into());
+        app.update(at(second), sample(second, Body::Redis(Box::new(read))));
+    }
+    press(&mut app, 120, 30, &["5", "z"]);
+    assert_snapshot!(frame(&mut app, 120, 30));
 }

@@ -7,6 +7,7 @@ use crate::app::{App, Role, Scale, Span};
 use crate::engine::rates::float;
 use crate::engine::{Metric, Observer, PgTick, RedisTick};
 use crate::format;
+use crate::model::redis::Sample;
 use crate::ui::canvas::{Canvas, below, row};
 use crate::ui::widgets::trend;
 
@@ -162,10 +163,30 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick:
         Span::text(number(sample.blocked_clients)),
     ];
     canvas.spans(row(area, 2), &line);
+    ties(canvas, below(area, 3), sample);
+}
+
+/// What it is tied to: the cluster that it is a node of, the master that it follows.
+fn ties(canvas: &mut Canvas<'_>, area: Rect, sample: &Sample) {
+    let cluster = sample.upkeep.as_deref().and_then(|upkeep| upkeep.cluster.as_ref()?.value());
+    if let Some(cluster) = cluster {
+        let role = if &*cluster.state == "ok" { Role::Text } else { Role::Critical };
+        let line = [
+            Span::new(Role::Label, "    cluster "),
+            Span::new(role, cluster.state.to_string()),
+            Span::text(format!(
+                "  {} nodes  {} of 16384 slots assigned, {} failing",
+                cluster.known_nodes,
+                cluster.slots_assigned,
+                cluster.slots_fail + cluster.slots_pfail
+            )),
+        ];
+        canvas.spans(row(area, 0), &line);
+    }
     if let Some(link) = sample.master_link_status.as_deref() {
         let role = if link == "up" { Role::Text } else { Role::Critical };
         canvas.spans(
-            row(area, 3),
+            row(area, u16::from(cluster.is_some())),
             &[Span::new(Role::Label, "    link to its master "), Span::new(role, link.to_owned())],
         );
     }
