@@ -472,7 +472,10 @@ impl App {
         self.activity.refresh(tick, &self.options.columns.activity);
         self.locks.refresh(tick);
         self.statements.refresh(tick, &self.options.columns.statements);
-        self.waits.refresh(observer.waits());
+        // It looks at all sessions of a minute, and has no place on any screen but when it is looked at.
+        if self.focus == Pane::Waits {
+            self.waits.refresh(observer.waits());
+        }
         self.tables.refresh(tick, &self.options.columns.tables);
         self.events.refresh();
         let viewport = self.viewport.clone();

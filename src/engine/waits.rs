@@ -23,6 +23,8 @@ const MOMENTS_MAX: usize = 3600;
 const ENTRIES_MAX: usize = 100_000;
 /// Statements that are remembered by their text.
 const LABELS_MAX: usize = 2_000;
+/// Texts whose masked form is remembered.
+const MASKED_MAX: usize = 20_000;
 /// As much of a statement's text is remembered.
 const LABEL_COLUMNS_MAX: usize = 240;
 /// While no moment is chosen, what is told is of the last minute.
@@ -165,6 +167,8 @@ pub struct WaitHistory {
     entries_kept: usize,
     events: Vec<Arc<str>>,
     labels: BTreeMap<i64, Arc<str>>,
+    /// Texts by their hash, and the hash of each without its literals.
+    masked: BTreeMap<i64, i64>,
 }
 
 impl WaitHistory {
@@ -201,16 +205,26 @@ impl WaitHistory {
             self.events.push(event.into());
             self.events.len() - 1
         });
-        let statement = session.query_id.unwrap_or_else(|| {
-            let mut hasher = DefaultHasher::new();
-            text::masked(&session.query).hash(&mut hasher);
-            hasher.finish().cast_signed()
-        });
+        let statement = session.query_id.unwrap_or_else(|| self.statement_of(&session.query));
         self.labels.entry(statement).or_insert_with(|| {
             let masked = text::masked(&session.query);
             text::fit(&text::folded(&masked), LABEL_COLUMNS_MAX, false).into_owned().into()
         });
         Entry { session: session.id, statement, event: u16::try_from(place).unwrap_or(u16::MAX), class }
+    }
+
+    /// What stands for a statement where the server gives it no id: its text without literals. Masking takes time, so
+    /// each text is masked once.
+    fn statement_of(&mut self, query: &str) -> i64 {
+        let hashed = |text: &str| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish().cast_signed()
+        };
+        if self.masked.len() > MASKED_MAX {
+            self.masked.clear();
+        }
+        *self.masked.entry(hashed(query)).or_insert_with(|| hashed(&text::masked(query)))
     }
 
     fn forget_oldest(&mut self) {

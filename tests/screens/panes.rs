@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dbtriage::app::{App, Msg, Pane};
+use dbtriage::engine::waits::{Class, Part, Path};
 use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
 use dbtriage::model::redis::Cluster;
 use dbtriage::model::{Body, Reading, Reason};
@@ -220,4 +221,49 @@ fn a_node_of_a_redis_cluster_tells_the_state_of_the_cluster() {
     }
     press(&mut app, 120, 30, &["5", "z"]);
     assert_snapshot!(frame(&mut app, 120, 30));
+}
+
+#[test]
+fn the_parts_of_a_wait_add_up_to_the_chart() {
+    let app = two_minutes();
+    let waits = app.pg_observer().unwrap().waits();
+    let bins = waits.bins(24);
+    assert!(bins.iter().filter(|bin| bin.averages.is_some()).count() > 20);
+    for bin in bins.iter().filter(|bin| bin.averages.is_some()) {
+        let charted: f64 = bin.averages.iter().flatten().sum();
+        let classes = waits.breakdown(&Path::default(), Some(bin.number)).unwrap();
+        let sum: f64 = classes.iter().map(|row| row.average).sum();
+        assert!((charted - sum).abs() < 1e-9, "{charted} {sum}");
+        assert!((classes.iter().map(|row| row.share).sum::<f64>() - 1.0).abs() < 1e-9);
+        for row in &classes {
+            let Part::Class(class) = row.part else { panic!("{row:?}") };
+            let path = Path { class: Some(class), ..Path::default() };
+            let events: f64 =
+                waits.breakdown(&path, Some(bin.number)).unwrap().iter().map(|it| it.average).sum();
+            assert!((row.average - events).abs() < 1e-9, "{class:?}: {} {events}", row.average);
+        }
+    }
+}
+
+#[test]
+fn who_was_active_long_ago_is_forgotten_before_how_many_were() {
+    let mut app = empty_app(false);
+    for second in 0..60 {
+        let now = at(second);
+        let mut read = postgres(second, false);
+        let many = (0..2_000).map(|n| session(now, 10_000 + n, "web", State::Active, 1, "SELECT 1"));
+        read.sessions = Reading::Fresh(many.collect());
+        app.update(now, sample(second, Body::Postgres(Box::new(read))));
+    }
+    press(
+        &mut app,
+        80,
+        24,
+        &["6", "Left", "Left", "Left", "Left", "Left", "Left", "Left", "Left", "Left", "Left", "Left"],
+    );
+    let shown = frame(&mut app, 80, 24);
+    assert!(shown.contains("who was active then is not kept any more"), "{shown}");
+    let waits = app.pg_observer().unwrap().waits();
+    let oldest = waits.bins(12).into_iter().find_map(|bin| bin.averages).unwrap();
+    assert_eq!(oldest[Class::Cpu as usize].to_bits(), 2_000.0_f64.to_bits());
 }

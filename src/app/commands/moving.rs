@@ -6,7 +6,7 @@ use super::super::{App, Effect, Pane};
 pub(super) fn show(app: &mut App, pane: Pane) -> Vec<Effect> {
     app.focus = pane;
     app.finding = None;
-    Vec::new()
+    changed(app)
 }
 
 pub(super) fn step_pane(app: &mut App, by: isize) -> Vec<Effect> {
