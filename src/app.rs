@@ -34,7 +34,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use strum::IntoEnumIterator as _;
 
-pub use activity::{ActivityRow, GroupBy, GroupRow, groups, of_group as sessions_of_group};
+pub use activity::{ActivityRow, GroupBy, GroupRow, Only, groups, of_group as sessions_of_group};
 pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};
@@ -469,13 +469,17 @@ impl App {
         let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
         let Some((observer, tick)) = observer.zip(tick) else { return };
         self.marks.forget_gone(tick);
-        self.activity.refresh(tick, &self.options.columns.activity);
-        self.locks.refresh(tick);
-        self.statements.refresh(tick, &self.options.columns.statements);
         // It looks at all sessions of a minute, and has no place on any screen but when it is looked at.
         if self.focus == Pane::Waits {
             self.waits.refresh(observer.waits());
+            if let Some((sessions, statements)) = self.waits.who(observer.waits()) {
+                self.activity.only = Some(Only::Waited(sessions));
+                self.statements.only = Some(statements);
+            }
         }
+        self.activity.refresh(tick, &self.options.columns.activity);
+        self.locks.refresh(tick);
+        self.statements.refresh(tick, &self.options.columns.statements);
         self.tables.refresh(tick, &self.options.columns.tables);
         self.events.refresh();
         let viewport = self.viewport.clone();

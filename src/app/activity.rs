@@ -54,6 +54,24 @@ impl GroupBy {
     }
 }
 
+/// The sessions that alone are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Only {
+    /// Those of a group.
+    Group(GroupBy, String),
+    /// Those that waited as is looked at in Waits.
+    Waited(BTreeSet<SessionId>),
+}
+
+impl Only {
+    fn holds(&self, row: &ActivityRow<'_>) -> bool {
+        match self {
+            Self::Group(by, value) => by.value(row) == *value,
+            Self::Waited(sessions) => sessions.contains(&row.session.id),
+        }
+    }
+}
+
 /// State of the pane.
 #[derive(Debug)]
 pub struct ActivityView {
@@ -65,8 +83,8 @@ pub struct ActivityView {
     pub filter_text: String,
     /// How the sessions are grouped; `None`: not at all.
     pub group_by: Option<GroupBy>,
-    /// Only the sessions of one group are shown.
-    pub only: Option<(GroupBy, String)>,
+    /// Only some sessions are shown.
+    pub only: Option<Only>,
     /// Whether idle sessions are shown.
     pub show_idle: bool,
     /// Whether rows keep their places although their figures change.
@@ -317,7 +335,7 @@ impl ActivityView {
             let blocks = || tick.forest.value().is_some_and(|forest| forest.behind(row.session.id.pid) > 0);
             // One who blocks others is never hidden as idle: it is what is being looked for.
             (self.show_idle || row.session.state != Some(State::Idle) || blocks())
-                && self.only.as_ref().is_none_or(|(by, value)| by.value(row) == *value)
+                && self.only.as_ref().is_none_or(|only| only.holds(row))
                 && (filter.is_empty() || filter.passes(&row.searched()))
         };
         let (mut shown, left_out): (Vec<_>, Vec<_>) = all.partition(passes);
@@ -398,7 +416,7 @@ impl ActivityView {
             return false;
         };
         self.group(None);
-        self.only = Some((by, name));
+        self.only = Some(Only::Group(by, name));
         true
     }
 

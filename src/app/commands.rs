@@ -167,7 +167,7 @@ pub static COMMANDS: &[Command] = &[
         |app| sideways(app, -1)
     ),
     command!("live", Some("live"), Look, ["0"], "back to the present", reasons::is_live, |app| {
-        app.waits.moment = None;
+        app.show_present();
         changed(app)
     }),
     command!(

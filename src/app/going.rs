@@ -65,6 +65,7 @@ impl App {
             Subject::Statement(key) => {
                 self.focus = Pane::Statements;
                 self.statements.filter_text.clear();
+                self.statements.only = None;
                 self.refresh();
                 if !self.statements.list.select(RowKey::Statement(key)) {
                     self.say(Severity::Notice, "it is not among the counters any more");

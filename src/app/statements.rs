@@ -1,5 +1,6 @@
 //! Pane 3: which statements cost most now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::list::{ListState, RowKey};
@@ -17,6 +18,8 @@ pub struct StatementsView {
     pub sort: Sort,
     /// The text filter as typed.
     pub filter_text: String,
+    /// Only these statements are shown: those that waited as is looked at in Waits.
+    pub only: Option<BTreeSet<i64>>,
     /// Statements that the filter leaves out.
     pub hidden: usize,
 }
@@ -27,6 +30,7 @@ impl Default for StatementsView {
             list: ListState::default(),
             sort: Sort { column: "time", descending: true },
             filter_text: String::new(),
+            only: None,
             hidden: 0,
         }
     }
@@ -111,7 +115,8 @@ impl StatementsView {
         let tells =
             |row: &&StatementRow| row.query.is_some() || row.calls_per_second.is_none_or(|calls| calls > 0.0);
         let passes = |row: &&StatementRow| {
-            filter.is_empty() || row.query.as_deref().is_some_and(|query| filter.passes(query))
+            self.only.as_ref().is_none_or(|only| only.contains(&row.key.queryid))
+                && (filter.is_empty() || row.query.as_deref().is_some_and(|query| filter.passes(query)))
         };
         let told: Vec<&StatementRow> = table.rows.iter().filter(tells).collect();
         let shown: Vec<&StatementRow> = told.iter().copied().filter(passes).collect();

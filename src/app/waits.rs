@@ -1,10 +1,13 @@
 //! Pane 6: average active sessions by wait class over time, and down to the event, the statement and the session.
 
+use std::collections::BTreeSet;
+
 use super::list::{ListState, RowKey};
 use super::table::{Align, Cell, Column, Role, Sql, Value, Width};
-use super::{App, GroupBy, Pane};
+use super::{App, Pane};
 use crate::engine::Severity;
 use crate::engine::waits::{Class, Part, Path, WaitHistory, WaitRow};
+use crate::model::postgres::SessionId;
 
 /// State of the pane.
 #[derive(Debug, Default)]
@@ -82,6 +85,17 @@ impl WaitsView {
         self.list.set_rows(parts.collect());
     }
 
+    /// Whether nothing is left out: no class was gone into, and no moment is looked at.
+    fn is_everything(&self) -> bool {
+        self.path == Path::default() && self.moment.is_none()
+    }
+
+    /// The sessions that waited as is looked at, and what they ran; `None` while everything is looked at, or where who
+    /// was active then is not kept any more.
+    pub(super) fn who(&self, waits: &WaitHistory) -> Option<(BTreeSet<SessionId>, BTreeSet<i64>)> {
+        if self.is_everything() { None } else { waits.who(&self.path, self.moment) }
+    }
+
     /// The row of a part.
     pub fn row(&self, part: &Part) -> Option<&WaitRow> {
         self.rows.iter().flatten().find(|row| row.part == *part)
@@ -133,25 +147,28 @@ impl App {
             }
         }
         self.waits.list = ListState::default();
-        self.show_waiting();
     }
 
     /// Goes one level up, then back to the present; false when there is neither.
     pub(super) fn leave_wait(&mut self) -> bool {
         let left = self.waits.up() || self.waits.moment.take().is_some();
-        if left {
-            self.show_waiting();
+        if self.waits.is_everything() {
+            self.show_everybody();
         }
         left
     }
 
-    /// Shows in Activity only the sessions that wait for what was gone into.
-    fn show_waiting(&mut self) {
-        let Path { class, event, .. } = &self.waits.path;
-        let wait = class.zip(event.as_ref()).map(|(class, event)| {
-            if class == Class::Cpu { "-".into() } else { format!("{}:{event}", class.name()) }
-        });
-        self.activity.only = wait.map(|wait| (GroupBy::Wait, wait));
+    /// Comes back to the present.
+    pub(super) fn show_present(&mut self) {
+        self.waits.moment = None;
+        if self.waits.is_everything() {
+            self.show_everybody();
+        }
+    }
+
+    fn show_everybody(&mut self) {
+        self.activity.only = None;
+        self.statements.only = None;
     }
 
     /// Looks at the waits some seconds earlier or later.
@@ -161,5 +178,8 @@ impl App {
         let moment = observer.waits().stepped(self.waits.moment, by);
         // The newest moment is the present.
         self.waits.moment = moment.filter(|_| moment != newest || by < 0);
+        if self.waits.is_everything() {
+            self.show_everybody();
+        }
     }
 }

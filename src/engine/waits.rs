@@ -4,7 +4,7 @@
 //! Every sample is a look at who is active: the average of the looks is the average of active sessions. It must not know
 //! how a chart is drawn.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -241,7 +241,7 @@ impl WaitHistory {
         }
         if self.labels.len() > LABELS_MAX {
             let kept = self.moments.iter().filter_map(|moment| moment.entries.as_deref()).flatten();
-            let named: std::collections::BTreeSet<i64> = kept.map(|entry| entry.statement).collect();
+            let named: BTreeSet<i64> = kept.map(|entry| entry.statement).collect();
             self.labels.retain(|statement, _| named.contains(statement));
         }
     }
@@ -304,6 +304,25 @@ impl WaitHistory {
         let mut rows: Vec<WaitRow> = sums.into_iter().map(row).collect();
         rows.sort_by(|a, b| b.average.total_cmp(&a.average));
         Some(rows)
+    }
+
+    /// The sessions of a path and what they ran, at a moment, or over the last minute. `None` where who was active then
+    /// is not kept any more.
+    pub fn who(&self, path: &Path, moment: Option<i64>) -> Option<(BTreeSet<SessionId>, BTreeSet<i64>)> {
+        let span = self.span(moment);
+        let (mut sessions, mut statements) = (BTreeSet::new(), BTreeSet::new());
+        for moment in self.moments.iter().rev().skip_while(|it| span.end() < &it.bin) {
+            if !span.contains(&moment.bin) {
+                break;
+            }
+            for entry in moment.entries.as_deref()? {
+                if self.part(path, entry).is_some() {
+                    sessions.insert(entry.session);
+                    statements.insert(entry.statement);
+                }
+            }
+        }
+        Some((sessions, statements))
     }
 
     /// The part of a path that an active session belongs to; `None` where the path leads elsewhere.

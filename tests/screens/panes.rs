@@ -52,7 +52,7 @@ fn a_wait_is_gone_into_down_to_the_session_that_waits() {
     let mut app = two_minutes();
     press(&mut app, 80, 24, &["6", "Home", "Enter", "Enter", "Enter"]);
     assert_snapshot!(frame(&mut app, 80, 24));
-    assert!(frame(&mut app, 200, 50).contains("only wait event Lock:transactionid"));
+    assert!(frame(&mut app, 200, 50).contains("only the 7 of Waits"));
     press(&mut app, 80, 24, &["Enter"]);
     assert_eq!(app.focus, Pane::Activity);
     let selected = app.session_at_hand().map(|session| session.id.pid);
@@ -65,7 +65,10 @@ fn an_earlier_moment_is_looked_at_and_left_again() {
     press(&mut app, 80, 24, &["6", "Left", "Left", "Left", "Left", "Left", "Left"]);
     app.update(at(120), Msg::Timer);
     assert_snapshot!(frame(&mut app, 80, 24));
-    press(&mut app, 80, 24, &["0"]);
+    // The sessions of then, in the other panes too.
+    press(&mut app, 80, 24, &["1"]);
+    assert!(frame(&mut app, 80, 24).contains("only the 12 of Waits"), "{}", frame(&mut app, 80, 24));
+    press(&mut app, 80, 24, &["6", "0"]);
     assert!(frame(&mut app, 80, 24).contains("over the last minute"));
 }
 

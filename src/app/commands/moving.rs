@@ -59,6 +59,9 @@ fn narrowed_less(app: &mut App) -> bool {
     if app.focus == Pane::Activity && app.activity.only.take().is_some() {
         return true;
     }
+    if app.focus == Pane::Statements && app.statements.only.take().is_some() {
+        return true;
+    }
     if app.focus == Pane::Waits && app.leave_wait() {
         return true;
     }

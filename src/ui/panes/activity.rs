@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::{paragraph, reason, unavailable};
 use crate::app::{
-    ActivityRow, Align, App, Cell, Column, GroupBy, GroupRow, Role, RowKey, Span, Value, Width,
+    ActivityRow, Align, App, Cell, Column, GroupBy, GroupRow, Only, Role, RowKey, Span, Value, Width,
     sessions_of_group,
 };
 use crate::engine::PgTick;
@@ -21,8 +21,10 @@ pub(super) fn title(app: &App) -> String {
     if let Some(by) = view.group_by {
         title += &format!(" · by {}", <&str>::from(by));
     }
-    if let Some((by, value)) = &view.only {
-        title += &format!(" · only {} {value}", <&str>::from(*by));
+    match &view.only {
+        Some(Only::Group(by, value)) => title += &format!(" · only {} {value}", <&str>::from(*by)),
+        Some(Only::Waited(sessions)) => title += &format!(" · only the {} of Waits", sessions.len()),
+        None => {}
     }
     if !view.filter_text.is_empty() {
         title += &format!(" · /{}", view.filter_text);

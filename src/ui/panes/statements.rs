@@ -21,6 +21,9 @@ pub(super) fn title(app: &App) -> String {
     if !view.filter_text.is_empty() {
         title += &format!(" · /{}", view.filter_text);
     }
+    if view.only.is_some() {
+        title += " · only those of Waits";
+    }
     if view.hidden > 0 {
         title += &format!(" · {} hidden", view.hidden);
     }
