@@ -1,6 +1,6 @@
 //! What several checks need: parts of a sample or why they cannot be judged, and words for sessions and statements.
 
-use super::{MINUTE_SECONDS, NO_SAMPLE, Situation, Verdict};
+use super::{Found, MINUTE_SECONDS, NO_SAMPLE, Situation, Verdict};
 use crate::engine::statements::StatementRow;
 use crate::engine::{Metric, PgTick};
 use crate::model::Reading;
@@ -81,4 +81,11 @@ pub(super) fn who(session: &Session) -> String {
         "" => session.id.pid.to_string(),
         name => format!("{} {name}", session.id.pid),
     }
+}
+
+/// So many of what was found, by the figure that was judged, the largest first; nothing found is quiet.
+pub(super) fn largest_first(mut found: Vec<Found>, most: usize) -> Verdict {
+    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
+    found.truncate(most);
+    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
 }

@@ -1,6 +1,9 @@
 //! Tables of which much is dead rows: every scan reads them, and VACUUM does not keep up or is kept from it.
 
-use super::{Check, Evidence, Found, Situation, Subject, Told, Verdict, severity_told, upkeep};
+use super::{
+    Check, Evidence, Found, Situation, Subject, TABLES_TOLD_MAX, Told, Verdict, largest_first, severity_told,
+    upkeep,
+};
 use crate::engine::rates::{float, ratio};
 use crate::format;
 use crate::model::Kind;
@@ -17,7 +20,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         Err(verdict) => return verdict,
     };
     let limits = &situation.thresholds.dead_rows_percent;
-    let mut found: Vec<Found> = tables
+    let found: Vec<Found> = tables
         .iter()
         .filter(|table| ROWS_MIN <= table.dead_rows)
         .filter_map(|table| {
@@ -42,7 +45,5 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             })
         })
         .collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    found.truncate(super::TABLES_TOLD_MAX);
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    largest_first(found, TABLES_TOLD_MAX)
 }

@@ -1,6 +1,8 @@
 //! Transactions that are open for long: they hold locks and keep vacuum from cleaning up.
 
-use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, sees_all, who};
+use super::{
+    Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, largest_first, sees_all, who,
+};
 use crate::engine::vitals::is_own;
 use crate::format;
 use crate::model::Kind;
@@ -23,7 +25,7 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
             && !session.waits_for_lock()
             && !session.state.is_some_and(State::is_idle_in_transaction)
     };
-    let mut found: Vec<_> = sessions
+    let found: Vec<_> = sessions
         .iter()
         .filter(is_meant)
         .filter_map(|session| {
@@ -38,6 +40,5 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
             })
         })
         .collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    largest_first(found, usize::MAX)
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, sees_all, who};
+use super::{
+    Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, largest_first, sees_all,
+    who,
+};
 use crate::engine::vitals::{is_own, is_protected};
 use crate::format;
 use crate::model::Kind;
@@ -43,9 +46,8 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
         let text = session.query_id.is_none().then(|| Arc::clone(&session.query));
         alike.entry((session.query_id, text)).or_default().push((seconds, session));
     }
-    let mut found: Vec<Found> = alike.values().filter_map(|group| judge(group, situation)).collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    let found: Vec<Found> = alike.values().filter_map(|group| judge(group, situation)).collect();
+    largest_first(found, usize::MAX)
 }
 
 fn judge(group: &[(f64, &Session)], situation: &Situation<'_>) -> Option<Found> {

@@ -1,8 +1,8 @@
 //! A statement whose executions take long, slower than before or not.
 
 use super::{
-    Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, rows_of_statements,
-    severity_told, takes,
+    Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Told, Verdict, largest_first,
+    rows_of_statements, severity_told, takes,
 };
 use crate::model::Kind;
 
@@ -20,7 +20,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     };
     let limits = &situation.thresholds.slow_statement_ms;
     let seconds = tick.statements.value().and_then(|table| table.interval_seconds);
-    let mut found: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .filter_map(|row| {
             let mean = row.mean_ms?;
@@ -39,6 +39,5 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             })
         })
         .collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    largest_first(found, usize::MAX)
 }

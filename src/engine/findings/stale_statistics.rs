@@ -1,6 +1,9 @@
 //! Tables that have changed so much since their last ANALYZE that plans are made for other tables.
 
-use super::{Check, Evidence, Found, Situation, Subject, Told, Verdict, severity_told, upkeep};
+use super::{
+    Check, Evidence, Found, Situation, Subject, TABLES_TOLD_MAX, Told, Verdict, largest_first, severity_told,
+    upkeep,
+};
 use crate::engine::rates::{float, ratio};
 use crate::format;
 use crate::model::Kind;
@@ -21,7 +24,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         Err(verdict) => return verdict,
     };
     let limits = &situation.thresholds.stale_statistics_percent;
-    let mut found: Vec<Found> = tables
+    let found: Vec<Found> = tables
         .iter()
         .filter(|table| ROWS_MIN <= table.changed_since_analyze)
         .filter_map(|table| {
@@ -46,7 +49,5 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             })
         })
         .collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    found.truncate(super::TABLES_TOLD_MAX);
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    largest_first(found, TABLES_TOLD_MAX)
 }

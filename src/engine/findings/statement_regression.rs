@@ -1,8 +1,8 @@
 //! A statement that has become much slower than it was, and costs much.
 
 use super::{
-    Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, rows_of_statements, severity_told,
-    takes,
+    Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, largest_first, rows_of_statements,
+    severity_told, takes,
 };
 use crate::model::Kind;
 
@@ -26,7 +26,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         Err(verdict) => return verdict,
     };
     let limits = &situation.thresholds.statement_regression_factor;
-    let mut found: Vec<_> = rows
+    let found: Vec<_> = rows
         .iter()
         .filter(|row| row.share.is_some_and(|share| SHARE_MIN <= share))
         .filter_map(|row| {
@@ -43,6 +43,5 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
             })
         })
         .collect();
-    found.sort_by(|a, b| b.evidence.value.total_cmp(&a.evidence.value));
-    if found.is_empty() { Verdict::Quiet } else { Verdict::Found(found) }
+    largest_first(found, usize::MAX)
 }
