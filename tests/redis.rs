@@ -236,7 +236,7 @@ fn a_server_that_stands_still_is_blocked_and_then_back() {
     let later = watch.outage(OutageKind::Blocked);
     assert_eq!(later.since, first.since, "the outage keeps its beginning");
     let [finding] = watch.observer.findings() else { panic!("{:?}", watch.observer.findings()) };
-    assert_eq!(finding.check, "unreachable");
+    assert_eq!(finding.check, "redis-blocked");
     assert!(finding.summary.starts_with("blocked for "), "{finding:?}");
     assert!(finding.evidence.value > 0.0, "{finding:?}");
     // The last good data stay, with their age.
@@ -351,9 +351,9 @@ fn a_password_is_asked_for_and_never_repeated() {
     let verbatim = "NOAUTH Authentication required.";
     assert!(stderr.contains(verbatim) && stderr.contains("REDISCLI_AUTH"), "{stderr}");
     let target = &report["targets"][0];
-    assert_eq!(target["status"], "unreachable");
+    assert_eq!(target["status"], "redis-unreachable");
     assert!(target["error"].as_str().unwrap().contains(verbatim), "{target}");
-    assert_eq!(target["findings"][0]["check"], "unreachable");
+    assert_eq!(target["findings"][0]["check"], "redis-unreachable");
 
     let (code, report, stderr) = snapshot(&[&url], Some(("REDISCLI_AUTH", PASSWORD)));
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
