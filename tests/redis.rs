@@ -351,7 +351,7 @@ fn a_password_is_asked_for_and_never_repeated() {
     let verbatim = "NOAUTH Authentication required.";
     assert!(stderr.contains(verbatim) && stderr.contains("REDISCLI_AUTH"), "{stderr}");
     let target = &report["targets"][0];
-    assert_eq!(target["status"], "redis-unreachable");
+    assert_eq!(target["status"], "unreachable");
     assert!(target["error"].as_str().unwrap().contains(verbatim), "{target}");
     assert_eq!(target["findings"][0]["check"], "redis-unreachable");
 
