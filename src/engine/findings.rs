@@ -60,7 +60,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::common::{largest_first, named, redis_upkeep, rows_of_statements, sees_all, takes, upkeep, who};
+pub use self::common::sees_all;
+use self::common::{largest_first, named, redis_upkeep, rows_of_statements, takes, upkeep, who};
 pub use self::thresholds::{Limits, Thresholds};
 use super::changes::Changes;
 use super::history::Mean;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use strum::{EnumCount as _, IntoEnumIterator as _};
 
+use super::findings::sees_all;
 use super::vitals::is_own;
 use crate::model::postgres::{Sample, Session, SessionId, State};
 use crate::text;
@@ -174,7 +175,7 @@ pub struct WaitHistory {
 impl WaitHistory {
     /// Adds who is active in a sample; nothing where sessions or their states cannot be seen.
     pub(super) fn observe(&mut self, sample: &Sample, taken_at: Timestamp) {
-        let Some(sessions) = sample.sessions.value() else { return };
+        let Some(sessions) = sample.sessions.value().filter(|_| sees_all(sample)) else { return };
         let others = sessions.iter().filter(|session| session.is_client() && !is_own(sample, session));
         let mut counts = [0; Class::COUNT];
         let mut entries = Vec::new();

@@ -8,12 +8,14 @@ use vt100::Screen;
 use super::{PATIENCE, SMALL, WIDE, here, lab, open, quit};
 
 /// The panes: their keys and their names.
-const PANES: [(&str, &str); 6] = [
+const PANES: [(&str, &str); 8] = [
     ("1", "Activity"),
     ("2", "Locks"),
     ("3", "Statements"),
     ("4", "Replication"),
     ("5", "Cache"),
+    ("6", "Waits"),
+    ("7", "Tables"),
     ("8", "Events"),
 ];
 
@@ -50,7 +52,7 @@ fn everything_is_opened(server: &Postgres, database: &str, size: (u16, u16)) {
             tty.keys("z");
         }
         tty.wait_for(&format!("{name} of {at} to speak alone"), PATIENCE, |screen| {
-            rows(screen)[ABOVE - 2].contains("1 Activity  2 Locks") && body_speaks(screen)
+            rows(screen)[ABOVE - 2].starts_with(" 1 Activity") && body_speaks(screen)
         });
         if size == WIDE {
             tty.keys("z");

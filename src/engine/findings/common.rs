@@ -71,7 +71,7 @@ pub(super) fn takes(row: &StatementRow, mean_ms: f64) -> String {
 }
 
 /// Whether our role sees the states of all sessions.
-pub(super) fn sees_all(sample: &Sample) -> bool {
+pub fn sees_all(sample: &Sample) -> bool {
     sample.rights.read_all_stats || sample.rights.superuser
 }
 

@@ -3,10 +3,12 @@
 use ratatui::layout::Rect;
 use strum::IntoEnumIterator as _;
 
-use super::paragraph;
+use super::{paragraph, reason, unavailable};
 use crate::app::{App, Role, RowKey, Scale, Span, WAIT_COLUMNS, WaitLine};
+use crate::engine::missing::grant;
 use crate::engine::waits::{BIN_SECONDS, Bin, Class, WaitHistory};
 use crate::format;
+use crate::model::Reason;
 use crate::ui::canvas::{Canvas, below, row};
 use crate::ui::widgets::table::{self, Row};
 use crate::ui::widgets::trend;
@@ -44,7 +46,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
     let width = area.width.saturating_sub(SCALE + 1);
     let bins = waits.bins(width.into());
     if bins.is_empty() {
-        paragraph(canvas, area, &[Span::new(Role::Dim, "the states of sessions are not known")]);
+        nothing_known(canvas, area, app);
         return;
     }
     // Below the chart: its axis, the legend, and at least the header and four rows of the list.
@@ -54,6 +56,17 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
     axis(canvas, row(area, rows), app, &bins);
     legend(canvas, row(area, rows + 1), &bins);
     list(canvas, below(area, rows + 2), app, waits);
+}
+
+/// Why nothing is known of who is active.
+fn nothing_known(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
+    let Some(tick) = app.pg() else { return };
+    let why = match unavailable(&tick.sample.sessions) {
+        Some(why) => why.clone(),
+        None => Reason::new("this role does not see who is active")
+            .with_hint(grant("pg_monitor", &tick.sample.rights.user)),
+    };
+    reason(canvas, area, &why, app);
 }
 
 const fn chart_rows(height: u16) -> u16 {
