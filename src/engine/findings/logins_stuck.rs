@@ -15,8 +15,8 @@ pub(super) const CHECK: Check = Check::of(
 const NAMED_MAX: usize = 5;
 
 fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
-    let usage = match upkeep(situation, |upkeep| &upkeep.lock_usage) {
-        Ok((_, usage)) => usage,
+    let (tick, usage) = match upkeep(situation, |upkeep| &upkeep.lock_usage) {
+        Ok(read) => read,
         Err(verdict) => return verdict,
     };
     // A login may wait for an instant; only who still waits at the next reading is stuck.
@@ -26,18 +26,20 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     }
     let named: Vec<String> = stuck.iter().take(NAMED_MAX).map(ToString::to_string).collect();
     let more = if stuck.len() > NAMED_MAX { ", ..." } else { "" };
+    let held_by = |pid: &i32| tick.forest.value()?.blocked_by(*pid).into_iter().find(|pid| *pid != 0);
+    let holder = stuck.iter().find_map(held_by);
+    let held = holder.map_or_else(String::new, |pid| format!(" that {pid} holds"));
     let count = f64::from(u32::try_from(stuck.len()).unwrap_or(u32::MAX));
     Verdict::Found(vec![Found {
         severity: Severity::Critical,
         summary: format!(
-            "{} cannot finish and {} slots: pid {}{more} waits for a lock",
+            "{} cannot finish and {} slots: pid {}{more} waits for a lock{held}",
             format::counted(stuck.len(), "login"),
             if stuck.len() == 1 { "holds" } else { "hold" },
             named.join(", ")
         ),
-        subject: Subject::Root(0),
-        help: "Locks (2) shows who holds what they wait for, most likely a catalog; end that session (K)"
-            .into(),
+        subject: holder.map_or(Subject::Server, Subject::Root),
+        help: "most likely a catalog is locked: Locks (2) shows by whom; end that session (K)".into(),
         evidence: Evidence { value: count, threshold: 1.0, unit: "logins" },
     }])
 }
