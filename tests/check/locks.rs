@@ -8,7 +8,7 @@ use super::alone;
 use super::watching::{Found, busy_with, number, wait_for, watch, watch_from_now};
 
 /// What a session of the application does to an order.
-fn update(order: u32) -> String {
+pub(crate) fn update(order: u32) -> String {
     format!("UPDATE orders SET status = 'paid' WHERE id = {order}")
 }
 
@@ -17,7 +17,7 @@ fn application(server: &Postgres, name: &str) -> Client {
 }
 
 /// The longest wait of these sessions for a lock, by the server's clock.
-fn longest_wait(admin: &Client, pids: &[i32]) -> f64 {
+pub(crate) fn longest_wait(admin: &Client, pids: &[i32]) -> f64 {
     let since = if admin.cell("SHOW server_version_num").unwrap().as_str() < "140000" {
         "query_start FROM pg_stat_activity"
     } else {
@@ -32,7 +32,7 @@ fn longest_wait(admin: &Client, pids: &[i32]) -> f64 {
     number(admin, &sql)
 }
 
-fn wait_for_waiters(admin: &Client, count: usize) {
+pub(crate) fn wait_for_waiters(admin: &Client, count: usize) {
     let sql = format!("SELECT count(*) = {count} FROM pg_locks WHERE NOT granted");
     wait_for(admin, "the sessions to wait", &sql);
 }
@@ -83,7 +83,7 @@ fn each_root_of_a_pile_up_is_named_with_how_many_wait_for_it_and_how_long() {
     let prepared = of(None, "prepared transaction 'transfer-17'");
     prepared.assert_says(&["blocks 1 session (longest "]);
     assert!(prepared.help.contains("ROLLBACK PREPARED"), "{prepared:#?}");
-    let cycle = of(None, "deadlock of 2 sessions, ");
+    let cycle = of(None, "deadlock of 2 sessions (");
     cycle.assert_says(&["blocks 1 session (longest "]);
     assert!(cycle.help.contains("deadlock_timeout"), "{cycle:#?}");
 

@@ -15,6 +15,7 @@ mod locks;
 mod replication;
 mod resources;
 mod statements;
+mod strict;
 mod transactions;
 mod watching;
 

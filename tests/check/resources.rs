@@ -45,7 +45,7 @@ fn what_is_read_past_the_buffer_cache_and_what_is_sorted_on_disk_is_measured() {
     hits.assert_says(&["blocks/s were found in the buffer cache over the last "]);
     files.assert_judged("warning", 100_000.0, "bytes per second");
     files.assert_near(temporary / 3.0, 0.4);
-    files.assert_says(&["MB/s went into temporary files over the last "]);
+    files.assert_says(&[" MB/s went into ", " temporary files a second over the last "]);
 }
 
 #[test]

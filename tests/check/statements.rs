@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dbtriage_lab::Client;
 use dbtriage_lab::terminal::until;
+use dbtriage_lab::{Client, Postgres};
 
 use super::watching::{busy_with, number, wait_for, watch_from_now};
 use super::{PATIENCE, alone};
@@ -18,6 +18,22 @@ fn counted(admin: &Client, beginning: &str) -> (f64, f64) {
         number(admin, &sql)
     };
     (sum("calls"), sum("total_exec_time"))
+}
+
+/// Resets the counters of every database and waits for so long, so that it is known what is usual: since 15 a database
+/// that was never reset does not tell since when it counts.
+pub(crate) fn reset_counters(server: &Postgres, calm: &str) {
+    let admin = server.client("postgres", "shop").unwrap();
+    admin.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS true").unwrap();
+    for database in ["template0", "template1", "postgres", "shop"] {
+        server.client("postgres", database).unwrap().execute("SELECT pg_stat_reset()").unwrap();
+    }
+    admin.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS false").unwrap();
+    let is_calm = format!(
+        "SELECT clock_timestamp() - max(stats_reset) > '{calm}' AND count(stats_reset) = count(*) \
+         FROM pg_stat_database WHERE datname IS NOT NULL"
+    );
+    wait_for(&admin, "a calm time", &is_calm);
 }
 
 #[test]
@@ -62,10 +78,7 @@ fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
     let lab = alone();
     let server = lab.primary().clone();
     let admin = server.client("postgres", "shop").unwrap();
-    admin.execute("SELECT pg_stat_reset()").unwrap();
-    // What is usual takes time.
-    let calm = "SELECT clock_timestamp() - stats_reset > '3s' FROM pg_stat_database WHERE datname = 'shop'";
-    wait_for(&admin, "a calm time", calm);
+    reset_counters(&server, "3s");
     let counters = |admin: &Client| {
         let of_all = |counters: &str| {
             number(admin, &format!("SELECT sum({counters}) FROM pg_stat_database WHERE datname IS NOT NULL"))

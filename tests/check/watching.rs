@@ -11,15 +11,9 @@ use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, until};
 use pretty_assertions::assert_eq;
 use serde::Deserialize;
-use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::PROGRAM;
-
-/// Checks of traffic, each with how its limit begins: in a look of seconds at a server that has nothing else to do they
-/// find what the test and the program do themselves. A test that is about one gives its limit.
-const OF_TRAFFIC: [(&str, &str); 2] =
-    [("operation-spike", "operation_spike"), ("buffer-hit-rate", "buffer_hit_percent")];
 
 /// A running `dbtriage check`.
 pub(crate) struct Watch {
@@ -30,9 +24,7 @@ pub(crate) struct Watch {
 /// Starts to watch for some time, with these lines as the limits.
 pub(crate) fn watch(time: &str, limits: &str, targets: &[&str]) -> Watch {
     let mut config = NamedTempFile::new().unwrap();
-    let silenced: Vec<&str> =
-        OF_TRAFFIC.iter().filter(|(_, limit)| !limits.contains(limit)).map(|(check, _)| *check).collect();
-    write!(config, "[thresholds]\nsilenced = {silenced:?}\n{limits}\n").unwrap();
+    write!(config, "[thresholds]\n{limits}\n").unwrap();
     let mut command = Command::new(PROGRAM);
     command.args(["check", "--for", time, "--format", "json", "--config"]).arg(config.path()).args(targets);
     Watch { child: command.stdout(Stdio::piped()).spawn().unwrap(), _config: config }
@@ -96,9 +88,14 @@ pub(crate) struct Target {
     name: String,
     error: Option<String>,
     findings: Vec<Found>,
-    /// Printed where a test has failed.
-    #[expect(dead_code, reason = "what is derived for printing does not count as reading")]
-    not_yet: Vec<Value>,
+    not_yet: Vec<NotYet>,
+}
+
+/// A check that cannot tell.
+#[derive(Debug, Deserialize)]
+struct NotYet {
+    check: String,
+    reason: String,
 }
 
 /// A finding.
@@ -147,6 +144,11 @@ impl Target {
     pub(crate) fn all_found(&self, check: &str) -> Vec<&Found> {
         assert!(self.findings.iter().all(|found| found.check == check), "{:#?}", self.findings);
         self.findings.iter().collect()
+    }
+
+    /// Why a check cannot tell; `None` where it could.
+    pub(crate) fn not_yet(&self, check: &str) -> Option<&str> {
+        self.not_yet.iter().find(|it| it.check == check).map(|it| it.reason.as_str())
     }
 }
 
