@@ -79,6 +79,49 @@ const LIVE: &[(&str, &str)] = &[
         "redis-replication",
         "cache::a_replica_of_redis_whose_master_has_stopped_is_told_and_one_that_follows_is_not",
     ),
+    ("logins-stuck", "housekeeping::a_login_that_waits_for_a_lock_is_told_by_its_process_id"),
+    ("locks-near-limit", "housekeeping::a_lock_table_that_fills_is_told_with_how_much_fits"),
+    (
+        "replay-conflict",
+        "standby::replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancelled",
+    ),
+    (
+        "conflicts",
+        "standby::replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancelled",
+    ),
+    (
+        "xmin-horizon",
+        "housekeeping::who_keeps_vacuum_from_dead_rows_is_named_be_it_a_session_a_prepared_transaction_or_a_slot",
+    ),
+    (
+        "slot-lost",
+        "replication::a_slot_that_nobody_uses_is_told_by_the_log_that_it_keeps_until_it_has_lost_it",
+    ),
+    ("slot-inactive", "housekeeping::a_slot_that_nobody_uses_is_told_by_its_time_where_the_server_knows_it"),
+    (
+        "subscription-errors",
+        "standby::a_subscription_whose_changes_cannot_be_applied_is_told_with_how_often_it_failed",
+    ),
+    ("wal-rate", "housekeeping::much_write_ahead_log_is_measured"),
+    (
+        "checksum-failures",
+        "housekeeping::pages_that_do_not_match_their_checksum_are_told_and_worse_when_more_come",
+    ),
+    ("dead-tuples", "housekeeping::a_table_of_which_much_is_dead_rows_is_named_until_it_is_vacuumed"),
+    (
+        "stale-statistics",
+        "housekeeping::a_table_that_has_changed_much_since_its_last_analyze_is_named_and_one_that_never_had_any",
+    ),
+    (
+        "invalid-index",
+        "housekeeping::indexes_whose_concurrent_build_has_failed_are_named_until_they_are_gone",
+    ),
+    ("redis-unreachable", "redis_more::a_redis_that_is_silent_and_one_that_is_gone_are_told_apart"),
+    ("redis-blocked", "redis_more::a_redis_that_is_silent_and_one_that_is_gone_are_told_apart"),
+    ("redis-persistence", "redis_more::a_snapshot_and_a_log_that_cannot_be_written_are_told_until_they_can"),
+    ("redis-cluster", "redis_more::a_cluster_that_does_not_serve_every_slot_is_told_until_it_does"),
+    ("redis-monitor", "redis_more::who_runs_monitor_is_named_with_the_address_that_ends_it"),
+    ("redis-slowlog", "redis_more::a_command_that_everybody_waited_for_is_named_with_its_time"),
     ("pooler", "connections::a_pooler_in_between_is_told"),
 ];
 

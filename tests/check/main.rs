@@ -11,16 +11,19 @@
 mod cache;
 mod connections;
 mod every_check;
+mod housekeeping;
 mod locks;
+mod redis_more;
 mod replication;
 mod resources;
+mod standby;
 mod statements;
 mod strict;
 mod transactions;
 mod watching;
 
 use std::process::{Command, Output};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use dbtriage_lab::terminal::{PATIENCE, Tty, rows, until};
@@ -37,18 +40,22 @@ static BUSY: LazyLock<Mutex<Lab>> = LazyLock::new(|| Mutex::new(Lab::start(Optio
 /// Nothing happens on this one.
 static IDLE: LazyLock<Lab> = LazyLock::new(|| Lab::start(Options::default()).unwrap());
 
-/// A primary without standbys and a Redis, whose settings are changed; one test at a time.
-static ALONE: LazyLock<Mutex<Lab>> = LazyLock::new(|| Mutex::new(start_alone()));
+/// Primaries without standbys, each with a Redis, whose settings are changed; one test at a time on each. Two threads
+/// are at work on a small machine.
+static ALONE: [LazyLock<Mutex<Lab>>; 2] = [const { LazyLock::new(|| Mutex::new(start_alone())) }; 2];
 
 fn start_alone() -> Lab {
     let settings = settings(&[("archive_mode", "on"), ("archive_command", "/bin/true")]);
     Lab::start(Options { standby: false, max_connections: 40, settings, ..Options::default() }).unwrap()
 }
 
-/// A test that failed has left its servers as nobody expects them: the next one is given others.
+/// One of them that nobody uses. A test that failed has left its servers as nobody expects them: the next one is given
+/// others.
 fn alone() -> MutexGuard<'static, Lab> {
-    ALONE.lock().unwrap_or_else(|failed| {
-        ALONE.clear_poison();
+    let free = ALONE.iter().find(|lab| !matches!(lab.try_lock(), Err(TryLockError::WouldBlock)));
+    let lab = free.unwrap_or(&ALONE[0]);
+    lab.lock().unwrap_or_else(|failed| {
+        lab.clear_poison();
         let mut lab = failed.into_inner();
         *lab = start_alone();
         lab

@@ -22,7 +22,7 @@ serve() {
 start() {
     [ -z "$REDIS" ] || serve redis "$REDIS" "$LAB/redis.conf"
     # No configuration is read before the copy, so both clusters begin at the same checkpoint.
-    "$PG_BIN/initdb" -D "$LAB/primary" -U postgres -A trust -N --locale=C -E UTF8 \
+    "$PG_BIN/initdb" -D "$LAB/primary" -U postgres -A trust -N -k --locale=C -E UTF8 \
         </dev/null >>"$LAB/primary.log" 2>&1 || return 1
     # Nothing is started for an owner that has ended meanwhile.
     [ -d "/proc/$PPID" ] || return 1
