@@ -928,7 +928,7 @@ fn hostile_text_acts_on_nobody_in_questions_details_logs_and_reports() {
     tty.keys("y");
     tty.wait_for_text(&format!("terminated {} app", hostile.root.pid()));
     tty.keys("8");
-    tty.wait_for_text("1 action");
+    tty.wait_for_text("1 event");
     tty.keys("\r");
     tty.wait_for_text("Esc closes");
     tty.keys("\x7f");

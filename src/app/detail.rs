@@ -81,7 +81,7 @@ impl Detail {
             }
             RowKey::Statement(_) => statements::find(tick, &self.key).map(|row| statement_sheet(row, tick)),
             RowKey::Pid(_) | RowKey::Prepared(_) | RowKey::Deadlock(_) => lock_sheet(app, tick),
-            RowKey::Relation(_) => tables::sheet(tick, app.tables.shown, &self.key),
+            RowKey::Relation(_) => tables::sheet(app, tick, &self.key),
             RowKey::Group(_) | RowKey::Fold(..) | RowKey::Event(_) | RowKey::Wait(_) => None,
         }
     }

@@ -250,8 +250,12 @@ fn a_login_that_waits_for_a_lock_is_told_by_its_process_id() {
     let is_stuck = |found: &Found| {
         found.assert_judged("critical", 1.0, "logins");
         found.assert_within(1.0, 1.0);
-        let says = format!("1 login cannot finish and holds slots: pid {pid} waits for a lock");
+        let says = format!(
+            "1 login cannot finish and holds slots: pid {pid} waits for a lock that {} holds",
+            holder.pid()
+        );
         assert_eq!(found.summary, says);
+        assert_eq!(found.pid, Some(holder.pid()), "Enter goes to who holds it");
     };
     let is_root = |found: &Found| {
         found.assert_judged("warning", 0.1, "seconds");

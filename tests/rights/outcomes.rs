@@ -211,7 +211,7 @@ fn the_grant_of_a_refused_signal_names_the_role() {
             let shown = |tty: &Tty| tty.contents().contains("GRANT pg_signal_backend TO watcher");
             if !shown(&tty) {
                 tty.keys("8");
-                tty.wait_for_text("1 action");
+                tty.wait_for_text("1 event");
                 tty.keys("\r");
                 tty.wait_for_text("Esc closes");
             }

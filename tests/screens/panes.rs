@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use dbtriage::app::{App, Msg, Pane};
+use dbtriage::app::{App, Effect, Msg, Pane};
 use dbtriage::engine::waits::{Class, Part, Path};
 use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
 use dbtriage::model::redis::Cluster;
 use dbtriage::model::{Body, Reading, Reason};
+use dbtriage::terminal::Input;
 use insta::assert_snapshot;
 use pretty_assertions::assert_eq;
 
@@ -269,4 +270,26 @@ fn who_was_active_long_ago_is_forgotten_before_how_many_were() {
     let waits = app.pg_observer().unwrap().waits();
     let oldest = waits.bins(12).into_iter().find_map(|bin| bin.averages).unwrap();
     assert_eq!(oldest[Class::Cpu as usize].to_bits(), 2_000.0_f64.to_bits());
+}
+
+#[test]
+fn a_name_that_would_act_on_a_terminal_is_copied_and_shown_disarmed_and_a_literal_only_when_it_may() {
+    let mut app = with_tables(|read| {
+        let mut all = read.tables.as_deref().cloned().unwrap();
+        let mut index = all.indexes.value().unwrap()[0].clone();
+        index.name = "\"evil\u{1b}]0;owned\u{7}\"".into();
+        index.definition = "CREATE INDEX evil ON reports (id) WHERE (token = 'hunter2'::text)".into();
+        all.indexes = Reading::Fresh(vec![index]);
+        read.tables = Some(Arc::new(all));
+    });
+    press(&mut app, 120, 30, &["7", "g", "Enter"]);
+    assert!(frame(&mut app, 120, 30).contains("hunter2"));
+    press(&mut app, 120, 30, &["Ctrl-O"]);
+    let shown = frame(&mut app, 120, 30);
+    assert!(!shown.contains("hunter2") && !shown.contains('\u{1b}'), "{shown}");
+    press(&mut app, 120, 30, &["Esc"]);
+    assert!(!frame(&mut app, 120, 30).contains("hunter2"));
+    let copied = app.update(at(9), Msg::Input(Input::Key("c".parse().unwrap())));
+    let [Effect::Copy(sql)] = &copied[..] else { panic!("{copied:?}") };
+    assert!(sql.starts_with("REINDEX INDEX CONCURRENTLY") && !sql.contains('\u{1b}'), "{sql:?}");
 }

@@ -26,7 +26,8 @@ pub(super) fn copied(app: &App) -> Option<String> {
         Pane::Locks => locks::statement_to_copy(&app.locks, tick)
             .or_else(|| selected_session(app).map(|session| statement(app, &session.query))),
         Pane::Activity => selected_session(app).map(|session| statement(app, &session.query)),
-        Pane::Tables => tables::cure(tick, app.tables.shown, app.tables.list.selected.as_ref()?),
+        Pane::Tables => tables::cure(tick, app.tables.shown, app.tables.list.selected.as_ref()?)
+            .map(|sql| text::lines(&sql).collect::<Vec<_>>().join("\n")),
         Pane::Waits | Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }

@@ -2,6 +2,7 @@
 //! thought about it, never by us.
 
 use super::{Shown, constraint, index, table};
+use crate::app::App;
 use crate::app::detail::Sheet;
 use crate::app::list::RowKey;
 use crate::app::table::{Role, Span};
@@ -11,11 +12,11 @@ use crate::format::{age_at, bytes, count, rfc3339, share};
 use crate::model::postgres::{Constraint, Index};
 
 /// What the sheet of a row says; `None` once the row has gone.
-pub(in crate::app) fn sheet(tick: &PgTick, shown: Shown, key: &RowKey) -> Option<Sheet> {
-    match shown {
+pub(in crate::app) fn sheet(app: &App, tick: &PgTick, key: &RowKey) -> Option<Sheet> {
+    match app.tables.shown {
         Shown::Tables => table(tick, key).map(|row| of_table(row, tick)),
-        Shown::Indexes => index(tick, key).map(|index| of_index(index, tick)),
-        Shown::Constraints => constraint(tick, key).map(of_constraint),
+        Shown::Indexes => index(tick, key).map(|index| of_index(index, tick, app)),
+        Shown::Constraints => constraint(tick, key).map(|constraint| of_constraint(constraint, app)),
     }
 }
 
@@ -102,7 +103,7 @@ fn of_table(row: &TableRow, tick: &PgTick) -> Sheet {
     }
 }
 
-fn of_index(index: &Index, tick: &PgTick) -> Sheet {
+fn of_index(index: &Index, tick: &PgTick, app: &App) -> Sheet {
     let state = if index.is_valid {
         Span::text("valid")
     } else {
@@ -120,14 +121,14 @@ fn of_index(index: &Index, tick: &PgTick) -> Sheet {
             ("unique", Span::text(if index.is_unique { "yes" } else { "no" })),
             ("scans", Span::text(scans)),
             ("size", Span::text(bytes(super::float(index.size_bytes)))),
-            ("definition", Span::text(index.definition.to_string())),
+            ("definition", Span::text(app.shown_sql(&index.definition))),
         ],
         heading: "to copy, after thought (c)",
         text: cure_of_index(index),
     }
 }
 
-fn of_constraint(constraint: &Constraint) -> Sheet {
+fn of_constraint(constraint: &Constraint, app: &App) -> Sheet {
     Sheet {
         title: format!("Constraint {}", constraint.name),
         fields: vec![
@@ -136,7 +137,7 @@ fn of_constraint(constraint: &Constraint) -> Sheet {
                 "state",
                 Span::text("not validated: holds for new rows only, and the planner does not rely on it"),
             ),
-            ("definition", Span::text(constraint.definition.to_string())),
+            ("definition", Span::text(app.shown_sql(&constraint.definition))),
         ],
         heading: "to copy (c); it reads the whole table and lets writers go on",
         text: cure_of_constraint(constraint),
