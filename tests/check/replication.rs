@@ -75,19 +75,19 @@ fn a_promotion_a_restart_and_a_stop_are_told_where_they_happen() {
     promoted.assert_within(0.0, 4.5);
     promoted.assert_says(&["the server has become the primary "]);
 
-    let watching = watch_from_now("5s", "", &[&targets[1]], &[&admin(standby)]);
+    let watching = watch_from_now("4s", "", &[&targets[1]], &[&admin(standby)]);
     standby.restart().unwrap();
     let [restarted] = watching.end().found(["restart"]).map(Clone::clone);
     restarted.assert_judged("warning", 300.0, "seconds");
-    restarted.assert_within(0.0, 5.5);
+    restarted.assert_within(0.0, 4.5);
     restarted.assert_says(&["the server was restarted ", " ago"]);
 
-    let watching = watch_from_now("3s", "", &[&targets[1]], &[&admin(standby)]);
+    let watching = watch_from_now("2s", "", &[&targets[1]], &[&admin(standby)]);
     standby.stop("fast").unwrap();
     let [dark] = watching.end().found(["unreachable"]).map(Clone::clone);
     dark.assert_judged("critical", 0.0, "seconds");
     // An outage is told once a second, at last when the time is over.
-    dark.assert_within(0.0, 4.5);
+    dark.assert_within(0.0, 3.5);
     dark.assert_says(&["Connection refused"]);
 }
 

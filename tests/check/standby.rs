@@ -1,11 +1,11 @@
 //! Queries on a standby that are in the way of replay, and a subscription whose changes cannot be applied.
 
 use dbtriage_lab::terminal::until;
-use dbtriage_lab::{Client, Lab, Options, Postgres};
+use dbtriage_lab::{Client, Postgres};
 use pretty_assertions::assert_eq;
 
 use super::watching::{number, wait_for, watch, watch_from_now};
-use super::{PATIENCE, alone, settings};
+use super::{PATIENCE, alone, busy};
 
 fn admin(server: &Postgres, database: &str) -> Client {
     server.client("postgres", database).unwrap()
@@ -13,15 +13,26 @@ fn admin(server: &Postgres, database: &str) -> Client {
 
 /// Removes the oldest rows of a table for good, which whoever has an old snapshot may still want.
 fn purge(primary: &Client) {
-    let some = "SELECT id FROM orders ORDER BY id LIMIT 100";
-    primary.execute(&format!("DELETE FROM orders WHERE id IN ({some})")).unwrap();
-    primary.execute("VACUUM orders").unwrap();
+    let some = "SELECT id FROM parcels ORDER BY id LIMIT 100";
+    primary.execute(&format!("DELETE FROM parcels WHERE id IN ({some})")).unwrap();
+    primary.execute("VACUUM parcels").unwrap();
+}
+
+/// How long replay waits for a query.
+fn give_time(standby: &Postgres, time: &str) {
+    standby.configure("max_standby_streaming_delay", time).unwrap();
+    let reader = admin(standby, "shop");
+    reader.execute("SELECT pg_reload_conf()").unwrap();
+    wait_for(
+        &reader,
+        "the setting",
+        &format!("SELECT current_setting('max_standby_streaming_delay') = '{time}'"),
+    );
 }
 
 #[test]
 fn replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancelled() {
-    let settings = settings(&[("max_standby_streaming_delay", "-1")]);
-    let lab = Lab::start(Options { redis: false, settings, ..Options::default() }).unwrap();
+    let lab = busy();
     let (server, target) = (lab.standby().unwrap(), lab.standby().unwrap().uri("oncall", "shop"));
     let (writer, reader) = (admin(lab.primary(), "shop"), admin(server, "shop"));
     let analyst = || server.client_as("shop_owner", "shop", "analyst").unwrap();
@@ -29,8 +40,14 @@ fn replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancel
         format!("SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = {pid} AND wait_event = 'PgSleep'")
     };
 
+    give_time(server, "-1");
+    writer.execute("CREATE TABLE parcels AS SELECT generate_series(1, 1000) AS id").unwrap();
+    writer.execute("GRANT SELECT ON parcels TO shop_owner").unwrap();
+    let behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication";
+    let caught_up = || until("replay to go on", PATIENCE, || number(&writer, behind) == 0.0);
+    caught_up();
     let slow = analyst();
-    let query = slow.spawn("SELECT count(*), pg_sleep(60) FROM orders");
+    let query = slow.spawn("SELECT count(*), pg_sleep(60) FROM parcels");
     wait_for(&reader, "the query", &asleep(slow.pid()));
     purge(&writer);
     let replay = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'";
@@ -46,20 +63,17 @@ fn replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancel
     // As the help says.
     reader.execute(&format!("SELECT pg_cancel_backend({})", slow.pid())).unwrap();
     query.wait(PATIENCE).unwrap_err();
-    let behind = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication";
-    until("replay to go on", PATIENCE, || number(&writer, behind) == 0.0);
+    caught_up();
     watch("1s", "", &[&target]).end().found([]);
 
-    server.configure("max_standby_streaming_delay", "0").unwrap();
-    reader.execute("SELECT pg_reload_conf()").unwrap();
-    wait_for(&reader, "the setting", "SELECT current_setting('max_standby_streaming_delay') = '0'");
+    give_time(server, "0");
     // What is cancelled is rolled back.
     let limits = "rollback_percent = {}\nconflicts_per_minute = { notice = 1.0, warning = 6000.0 }";
     let cancelled = "SELECT sum(conflicts) FROM pg_stat_database";
     let before = number(&reader, cancelled);
-    let watch = watch_from_now("4s", limits, &[&target], &[&reader]);
+    let watch = watch_from_now("3s", limits, &[&target], &[&reader]);
     let crowd = [1, 2, 3].map(|_| analyst());
-    let queries = crowd.each_ref().map(|it| it.spawn("SELECT count(*), pg_sleep(60) FROM orders"));
+    let queries = crowd.each_ref().map(|it| it.spawn("SELECT count(*), pg_sleep(60) FROM parcels"));
     for session in &crowd {
         wait_for(&reader, "the query", &asleep(session.pid()));
     }
@@ -72,9 +86,12 @@ fn replay_that_waits_for_a_query_is_told_and_then_how_many_queries_it_has_cancel
     let report = watch.end();
     let [found] = report.found(["conflicts"]);
     found.assert_judged("notice", 1.0, "per minute");
-    // Of all the seconds that were watched there were four.
-    found.assert_near(3.0 * 60.0 / 4.0, 0.05);
-    found.assert_says(&["3 queries on this standby were cancelled because of replay within the last 4s"]);
+    // Of all the seconds that were watched there were three.
+    found.assert_near(3.0 * 60.0 / 3.0, 0.05);
+    found.assert_says(&["3 queries on this standby were cancelled because of replay within the last 3s"]);
+    give_time(server, "30s");
+    writer.execute("DROP TABLE parcels").unwrap();
+    caught_up();
 }
 
 #[test]

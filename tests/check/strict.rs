@@ -27,7 +27,7 @@ fn deadlocks_at_the_beginning_of_a_watch_are_counted_once() {
     let admin = server.client("postgres", "shop").unwrap();
     // Each victim is rolled back.
     let limits = "deadlocks_per_minute = { warning = 0.1 }\nrollback_percent = {}";
-    let watch = watch_from_now("4s", limits, &[&server.uri("oncall", "shop")], &[&admin]);
+    let watch = watch_from_now("3s", limits, &[&server.uri("oncall", "shop")], &[&admin]);
     for _ in 0..3 {
         // What a session has counted is told at its end, which comes with each round.
         let (_pair, waits) = embrace(server, "10ms");
@@ -38,7 +38,7 @@ fn deadlocks_at_the_beginning_of_a_watch_are_counted_once() {
     found.assert_judged("warning", 0.1, "deadlocks");
     // A rate by the clock of the server, times seconds by that of the client.
     found.assert_near(3.0, 0.05);
-    found.assert_says(&[" deadlocks within the last 4s"]);
+    found.assert_says(&[" deadlocks within the last 3s"]);
 }
 
 #[test]
@@ -69,9 +69,9 @@ fn a_deadlock_that_lasts_is_told_although_nobody_else_waits() {
 fn an_idle_server_whose_counters_were_reset_has_no_spike() {
     let lab = alone();
     let server = lab.primary();
-    reset_counters(server, "5s");
+    reset_counters(server, "3s");
     let limits = "operation_spike_since_reset_factor = { notice = 5.0 }";
-    for time in ["1s", "3s"] {
+    for time in ["1s", "2s"] {
         let report = watch(time, limits, &[&server.uri("oncall", "shop")]).end();
         report.found([]);
         assert_eq!(report.target(0).not_yet("operation-spike"), None, "it was judged: {report:#?}");
