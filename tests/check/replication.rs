@@ -59,20 +59,20 @@ fn a_promotion_a_restart_and_a_stop_are_told_where_they_happen() {
     let lab = Lab::start(Options { redis: false, ..Options::default() }).unwrap();
     let (primary, standby) = (lab.primary(), lab.standby().unwrap());
     let targets = [primary.uri("oncall", "shop"), standby.uri("oncall", "shop")];
-    let limits = "standby_gone_seconds = { warning = 1.0 }";
+    let limits = "standby_gone_seconds = { warning = 0.2 }";
     let watching =
-        watch_from_now("4s", limits, &[&targets[0], &targets[1]], &[&admin(primary), &admin(standby)]);
+        watch_from_now("5s", limits, &[&targets[0], &targets[1]], &[&admin(primary), &admin(standby)]);
     let senders = "FROM pg_stat_replication WHERE application_name = 'standby'";
     standby.promote().unwrap();
     wait_for(&admin(primary), "the standby to go", &format!("SELECT count(*) = 0 {senders}"));
     let report = watching.end();
     let [gone] = report.target(0).found(["standby-gone"]);
-    gone.assert_judged("warning", 1.0, "seconds");
-    gone.assert_within(1.0, 4.5);
+    gone.assert_judged("warning", 0.2, "seconds");
+    gone.assert_within(0.2, 5.5);
     gone.assert_says(&["standby standby has gone "]);
     let [promoted] = report.target(1).found(["role-change"]);
     promoted.assert_judged("warning", 300.0, "seconds");
-    promoted.assert_within(0.0, 4.5);
+    promoted.assert_within(0.0, 5.5);
     promoted.assert_says(&["the server has become the primary "]);
 
     let watching = watch_from_now("4s", "", &[&targets[1]], &[&admin(standby)]);

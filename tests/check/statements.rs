@@ -32,7 +32,8 @@ pub(crate) fn reset_counters(server: &Postgres, calm: &str) {
     admin.execute("ALTER DATABASE template0 ALLOW_CONNECTIONS false").unwrap();
     // Before 15 a reset takes effect some time later.
     let is_calm = format!(
-        "SELECT clock_timestamp() - max(stats_reset) > '{calm}' AND count(*) FILTER (WHERE stats_reset > '{began}') = count(*) \
+        "SELECT clock_timestamp() - max(stats_reset) > '{calm}' \
+         AND count(*) FILTER (WHERE stats_reset > '{began}') = count(*) \
          FROM pg_stat_database WHERE datname IS NOT NULL"
     );
     wait_for(&admin, "a calm time", &is_calm);
