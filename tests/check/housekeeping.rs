@@ -270,13 +270,9 @@ fn a_login_that_waits_for_a_lock_is_told_by_its_process_id() {
         // Since when somebody waits who is in no list of sessions is not known there.
         let [stuck] = report.found(["logins-stuck"]);
         is_stuck(stuck);
-    } else if version < 180_000.0 {
+    } else {
         let [stuck, root] = report.found(["logins-stuck", "blocking"]);
         is_stuck(stuck);
-        is_root(root);
-    } else {
-        // From there on a session is in the list while it logs in.
-        let [root] = report.found(["blocking"]);
         is_root(root);
     }
 }
@@ -306,15 +302,15 @@ fn pages_that_do_not_match_their_checksum_are_told_and_worse_when_more_come() {
     wait_for(&admin, "the failure to be counted", &format!("SELECT ({failures}) = 1"));
     let report = watch("1s", "", &[&target]).end();
     let [before] = report.found(["checksum-failures"]);
-    before.assert_judged("warning", 1.0, "pages");
+    before.assert_judged("warning", 1.0, "reads");
     before.assert_within(1.0, 1.0);
-    before.assert_says(&["1 pages of database shop did not match their checksum"]);
+    before.assert_says(&["1 reads of database shop met a page that does not match its checksum"]);
 
     let watch = watch_from_now("2s", "", &[&target], &[&admin]);
     read();
     wait_for(&admin, "the second to be counted", &format!("SELECT ({failures}) = 2"));
     let report = watch.end();
     let [grown] = report.found(["checksum-failures"]);
-    grown.assert_judged("critical", 1.0, "pages");
+    grown.assert_judged("critical", 1.0, "reads");
     grown.assert_within(2.0, 2.0);
 }

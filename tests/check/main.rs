@@ -173,10 +173,10 @@ fn a_connection_spike_is_told_within_three_seconds() {
         let findings = rows(screen)[2..4].join("\n");
         findings.contains("usable connections in use: reports-worker holds")
             && findings.contains("SELECT id FROM reports WHERE report_type")
+            && findings.contains("x its average of ")
     });
     let time = told - tty.spawned_at();
-    // A statement is judged by its second reading, two seconds after the first.
-    assert!(time < Duration::from_millis(3_500), "{time:?}");
+    assert!(time < Duration::from_secs(3), "{time:?}");
     tty.keys("q");
     assert_eq!(tty.end().code, Some(0));
     drop(load);

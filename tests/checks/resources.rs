@@ -355,7 +355,7 @@ fn of_replication() -> Vec<Case> {
                 changed(second, |it| database(it, |counters| counters.checksum_failures = Some(second)))
             },
             severity: Severity::Critical,
-            says: "2 pages of database reports did not match their checksum",
+            says: "2 reads of database reports met a page that does not match its checksum",
             blind: (
                 |second| changed(second, |it| it.databases = unread()),
                 "the counters of the databases cannot be read",

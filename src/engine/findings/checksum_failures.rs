@@ -19,10 +19,10 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     Verdict::Found(vec![Found {
         // What was counted before we came may be long mended.
         severity: if grown { Severity::Critical } else { Severity::Warning },
-        summary: format!("{failures} pages of database {name} did not match their checksum"),
+        summary: format!("{failures} reads of database {name} met a page that does not match its checksum"),
         subject: Subject::Server,
         help: "the disk or its controller lies: take a backup to another disk, and find the table in the log"
             .into(),
-        evidence: Evidence { value: float(failures), threshold: 1.0, unit: "pages" },
+        evidence: Evidence { value: float(failures), threshold: 1.0, unit: "reads" },
     }])
 }

@@ -24,9 +24,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     };
     let count = (mean.value * mean.seconds).round();
     let limits = &situation.thresholds.conflicts_per_minute;
-    let per_minute = mean.value * MINUTE_SECONDS;
-    let Some((severity, threshold)) = limits.judge(per_minute, severity_told(told, Subject::Replication))
-    else {
+    let Some((severity, threshold)) = limits.judge(count, severity_told(told, Subject::Replication)) else {
         return Verdict::Quiet;
     };
     Verdict::Found(vec![Found {
@@ -38,6 +36,6 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         ),
         subject: Subject::Replication,
         help: "hot_standby_feedback keeps their rows at the price of bloat; max_standby_streaming_delay gives them time".into(),
-        evidence: Evidence { value: per_minute, threshold, unit: "per minute" },
+        evidence: Evidence { value: count, threshold, unit: "per minute" },
     }])
 }

@@ -3,6 +3,7 @@
 use super::{Check, Evidence, Found, Severity, Situation, Subject, Told, Verdict, upkeep};
 use crate::format;
 use crate::model::Kind;
+use crate::model::postgres::State;
 
 pub(super) const CHECK: Check = Check::of(
     Kind::Postgres,
@@ -11,6 +12,8 @@ pub(super) const CHECK: Check = Check::of(
     rule,
 );
 
+/// A login that waits for less may go on in a moment.
+const LONG_SECONDS: f64 = 1.0;
 /// Process ids that are named at most.
 const NAMED_MAX: usize = 5;
 
@@ -21,6 +24,15 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     };
     // A login may wait for an instant; only who still waits at the next reading is stuck.
     let stuck = if situation.is_report { &usage.stuck_pids } else { &situation.changes.stuck_logins };
+    // From 18 on a session is listed while it logs in.
+    let sessions = tick.sample.sessions.value().into_iter().flatten();
+    let logs_in = sessions.filter(|it| it.state == Some(State::Starting) && it.waits_for_lock());
+    let for_long = logs_in.filter(|it| {
+        let start = it.id.backend_start;
+        start.is_some_and(|at| LONG_SECONDS <= format::seconds_between(at, tick.sample.server_time))
+    });
+    let listed = for_long.map(|it| it.id.pid).filter(|pid| !stuck.contains(pid));
+    let stuck: Vec<i32> = stuck.iter().copied().chain(listed).collect();
     if stuck.is_empty() {
         return Verdict::Quiet;
     }

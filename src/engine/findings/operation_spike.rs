@@ -6,6 +6,7 @@ use crate::engine::statements::{StatementRow, Usual};
 use crate::engine::{Metric, PgTick};
 use crate::format;
 use crate::model::Kind;
+use crate::model::postgres::DatabaseCounters;
 
 pub(super) const CHECK: Check = Check::of(
     Kind::Postgres,
@@ -20,6 +21,8 @@ const HOUR_SECONDS: f64 = 3600.0;
 const TRANSACTIONS_MIN_PER_SECOND: f64 = 100.0;
 /// Fewer calls of one statement are none either.
 const CALLS_MIN_PER_SECOND: f64 = 10.0;
+/// The share of all transactions of which it must be known since when they are counted.
+const KNOWN_SHARE_MIN: f64 = 0.9;
 /// Statements that are told at most.
 const STATEMENTS_TOLD_MAX: usize = 3;
 
@@ -109,12 +112,15 @@ fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
 /// Transactions per second since the counters were last reset; `None` where that is not known.
 fn since_reset(tick: &PgTick) -> Option<f64> {
     let databases = tick.sample.databases.value()?;
-    // Since when each of them counts, or nothing is known of all.
-    databases
-        .iter()
-        .map(|it| {
-            let seconds = format::seconds_between(it.stats_reset?, tick.sample.server_time);
-            (seconds > 0.0).then(|| float(it.xact_commit + it.xact_rollback) / seconds)
-        })
-        .sum()
+    // Of those that were never reset nothing is known; they must not weigh much.
+    let all = |it: &DatabaseCounters| float(it.xact_commit + it.xact_rollback);
+    let known: f64 = databases.iter().filter(|it| it.stats_reset.is_some()).map(all).sum();
+    if known < KNOWN_SHARE_MIN * databases.iter().map(all).sum::<f64>() {
+        return None;
+    }
+    let rates = databases.iter().filter_map(|it| {
+        let seconds = format::seconds_between(it.stats_reset?, tick.sample.server_time);
+        (seconds > 0.0).then(|| all(it) / seconds)
+    });
+    rates.reduce(|sum, rate| sum + rate)
 }

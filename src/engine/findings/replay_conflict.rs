@@ -4,7 +4,7 @@ use super::{Check, Evidence, Found, NO_SAMPLE, Severity, Situation, Subject, Tol
 use crate::engine::vitals::is_own;
 use crate::format::{self, seconds_between};
 use crate::model::Kind;
-use crate::model::postgres::{Sample, Session};
+use crate::model::postgres::{Sample, Session, State};
 
 pub(super) const CHECK: Check =
     Check::of(Kind::Postgres, "replay-conflict", "replay on a standby that waits for a query there", rule)
@@ -30,11 +30,19 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
         });
         format!("; the oldest snapshot is that of {}{age}", who(session))
     });
+    let help = match suspect.and_then(|session| session.state) {
+        Some(State::Active) => {
+            "C cancels that query and lets replay go on; max_standby_streaming_delay ends such waits by itself"
+        }
+        Some(_) | None => {
+            "K ends that session and lets replay go on; max_standby_streaming_delay ends such waits by itself"
+        }
+    };
     Verdict::Found(vec![Found {
         severity: Severity::Warning,
         summary: format!("replay waits for a query on this standby ({wait}){suspected}"),
         subject: suspect.map_or(Subject::Replication, |session| Subject::Session(session.id)),
-        help: "C cancels that query and lets replay go on; max_standby_streaming_delay ends such waits by itself".into(),
+        help: help.into(),
         evidence: Evidence { value: 1.0, threshold: 1.0, unit: "waits" },
     }])
 }

@@ -13,7 +13,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     let replication = &tick.replication;
     let standbys = replication.standbys.value().into_iter().flatten();
     let standbys =
-        standbys.map(|it| (it.application.to_string(), it.replay_lag_seconds, it.replay_lag_bytes));
+        standbys.map(|it| (it.application.to_string(), it.replay_lag_seconds, it.replay_lag_bytes, ""));
     let own = replication.recovery.as_ref();
     // Replay that was paused before we came stands still: then the age of the last replayed commit is how far it is
     // behind, once there is something to replay.
@@ -21,12 +21,13 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         let is_paused = it.paused == Some(true) && it.replay_lag_bytes.is_some_and(|bytes| bytes > 0);
         let at_most = it.replay_lag_seconds_at_most.filter(|_| is_paused);
         let name = if is_paused { "this standby, whose replay is paused," } else { "this standby" };
-        (name.to_owned(), it.replay_lag_seconds.or(at_most), it.replay_lag_bytes)
+        let bound = if it.replay_lag_seconds.is_none() { "at most " } else { "" };
+        (name.to_owned(), it.replay_lag_seconds.or(at_most), it.replay_lag_bytes, bound)
     });
     let told = severity_told(told, Subject::Replication);
     let thresholds = situation.thresholds;
     let mut worst: Option<Found> = None;
-    for (who, seconds, bytes) in standbys.chain(own) {
+    for (who, seconds, bytes, bound) in standbys.chain(own) {
         let bytes = bytes.map(crate::engine::rates::float);
         let by_time = seconds.and_then(|it| {
             let (severity, threshold) = thresholds.replication_lag_seconds.judge(it, told)?;
@@ -40,7 +41,8 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         let Some((severity, evidence)) = by_bytes.into_iter().chain(by_time).max_by_key(|(it, _)| *it) else {
             continue;
         };
-        let figures = [seconds.map(format::age), bytes.map(format::bytes)];
+        let age = |seconds| format!("{bound}{}", format::age(seconds));
+        let figures = [seconds.map(age), bytes.map(format::bytes)];
         let figures: Vec<String> = figures.into_iter().flatten().collect();
         let found = Found {
             severity,

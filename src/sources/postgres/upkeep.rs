@@ -76,7 +76,8 @@ const INVALID_INDEXES: &str = "/* dbtriage:invalidindexes */ SELECT /* dbtriage 
         AND c.oid::int8 NOT IN (SELECT param7 FROM pg_stat_get_progress_info('CREATE INDEX') WHERE param7 IS NOT NULL)
     ORDER BY c.relpages DESC, c.oid LIMIT 100";
 
-/// Of the largest tables those that VACUUM or ANALYZE might have to do with.
+/// Of the largest tables, and of the newest that were never analyzed, whose size is not known, those that VACUUM or
+/// ANALYZE might have to do with.
 const NEGLECTED: &str = "/* dbtriage:neglected */ SELECT /* dbtriage */ oid, name, live, dead, changed,
     greatest(pg_stat_get_last_vacuum_time(oid), pg_stat_get_last_autovacuum_time(oid)),
     greatest(pg_stat_get_last_analyze_time(oid), pg_stat_get_last_autoanalyze_time(oid))
@@ -84,8 +85,10 @@ const NEGLECTED: &str = "/* dbtriage:neglected */ SELECT /* dbtriage */ oid, nam
             CASE WHEN n.nspname = 'public' THEN '' ELSE quote_ident(n.nspname) || '.' END || quote_ident(c.relname) AS name,
             pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_dead_tuples(c.oid) AS dead,
             pg_stat_get_mod_since_analyze(c.oid) AS changed
-        FROM (SELECT oid, relname, relnamespace FROM pg_catalog.pg_class
-            WHERE relkind IN ('r', 'm') ORDER BY relpages DESC LIMIT 500) c
+        FROM ((SELECT oid, relname, relnamespace FROM pg_catalog.pg_class
+                WHERE relkind IN ('r', 'm') ORDER BY relpages DESC LIMIT 500)
+            UNION (SELECT oid, relname, relnamespace FROM pg_catalog.pg_class
+                WHERE relkind IN ('r', 'm') AND relpages = 0 ORDER BY oid DESC LIMIT 500)) c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) AS tables
     WHERE dead >= 10000 OR changed >= 10000 ORDER BY dead DESC LIMIT 50";
 

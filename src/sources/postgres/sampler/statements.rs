@@ -49,9 +49,10 @@ impl Sampler {
             return;
         };
         let cost = elapsed.saturating_sub(self.best_round_trip);
-        self.statements.due = Some(
-            Instant::now() + pace.statements_every.max(cost * COST_FACTOR).saturating_sub(pace.interval / 2),
-        );
+        // Rates need two readings: the second does not wait for its beat.
+        let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
+        let pause = if is_first { pace.interval } else { pace.statements_every.max(cost * COST_FACTOR) };
+        self.statements.due = Some(Instant::now() + pause.saturating_sub(pace.interval / 2));
         self.statements.last = Some(match read.rows {
             Reading::Fresh(rows) => {
                 let hidden_rows = rows.iter().filter(|row| row.is_none()).count();
