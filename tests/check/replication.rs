@@ -48,7 +48,7 @@ fn a_standby_whose_replay_is_paused_is_told_on_both_servers_in_bytes_and_in_seco
     let [of_standby] = report.target(1).found(["replication-lag"]);
     of_standby.assert_judged("critical", 0.5, "seconds");
     of_standby.assert_within(0.5, 3.5);
-    of_standby.assert_says(&["this standby, whose replay is paused, replays at most ", " MB behind"]);
+    of_standby.assert_says(&["this standby, whose replay is paused, replays ", " MB behind"]);
 
     reader.execute("SELECT pg_wal_replay_resume()").unwrap();
     until("the standby to catch up", PATIENCE, || number(&writer, behind) == 0.0);
