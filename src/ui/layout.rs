@@ -147,6 +147,15 @@ pub(super) const fn advice_rows(height: u16) -> u16 {
     if height < TWO_ADVICES { 1 } else { 2 }
 }
 
+/// Rows of the chart at most; what waits is worth more room than how it looked.
+const CHART_ROWS_MAX: u16 = 12;
+
+/// Rows of the chart in the Waits pane, whose body is so high: half of it, so that axis, legend and a list have room.
+pub(super) const fn chart_rows(height: u16) -> u16 {
+    let half = height.saturating_sub(2) / 2;
+    if half < CHART_ROWS_MAX { half } else { CHART_ROWS_MAX }
+}
+
 /// Lines below the list in the question about many: who is left out, who is set apart, what to type.
 pub(super) const BELOW_LIST: u16 = 4;
 
@@ -179,8 +188,8 @@ impl Layout {
         let rows = |(pane, area): &(Pane, Rect)| {
             let taken = match pane {
                 Pane::Activity | Pane::Statements | Pane::Events => 2,
-                // As many rows as the chart, its axis, the legend and the header leave.
-                Pane::Waits => super::panes::rows_above_waits(area.height.saturating_sub(1)) + 1,
+                // Its title, the chart with axis and legend, the header of the list.
+                Pane::Waits => 1 + chart_rows(area.height.saturating_sub(1)) + 3,
                 Pane::Tables => 3,
                 Pane::Locks => 2 + advice_rows(area.height.saturating_sub(1)),
                 Pane::Replication | Pane::Cache => 1,

@@ -11,8 +11,6 @@ mod waits;
 
 use ratatui::layout::Rect;
 
-pub(super) use waits::rows_above as rows_above_waits;
-
 use super::canvas::{Canvas, below, row};
 use super::layout::Layout;
 use crate::app::{App, Pane, Role, Span};

@@ -10,13 +10,12 @@ use crate::engine::waits::{BIN_SECONDS, Bin, Class, WaitHistory};
 use crate::format;
 use crate::model::Reason;
 use crate::ui::canvas::{Canvas, below, row};
+use crate::ui::layout::chart_rows;
 use crate::ui::widgets::table::{self, Row};
 use crate::ui::widgets::trend;
 
 /// Columns of the scale to the left of the chart.
 const SCALE: u16 = 6;
-/// Rows of the chart at most; what waits is worth more room than how it looked.
-const CHART_ROWS_MAX: u16 = 12;
 
 pub(super) fn title(app: &App) -> String {
     let view = &app.waits;
@@ -49,7 +48,6 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
         nothing_known(canvas, area, app);
         return;
     }
-    // Below the chart: its axis, the legend, and at least the header and four rows of the list.
     let rows = chart_rows(area.height);
     let chart_area = Rect { height: rows, ..area };
     chart(canvas, chart_area, app, &bins);
@@ -67,16 +65,6 @@ fn nothing_known(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
             .with_hint(grant("pg_monitor", &tick.sample.rights.user)),
     };
     reason(canvas, area, &why, app);
-}
-
-const fn chart_rows(height: u16) -> u16 {
-    let half = height.saturating_sub(2) / 2;
-    if half < CHART_ROWS_MAX { half } else { CHART_ROWS_MAX }
-}
-
-/// Rows above the list in a body of this height: chart, axis, legend, and the header of the list.
-pub(in crate::ui) const fn rows_above(height: u16) -> u16 {
-    chart_rows(height) + 3
 }
 
 /// The role of a class: those that hold others up are the loudest.
