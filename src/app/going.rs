@@ -4,6 +4,7 @@
 
 use super::activity::GroupBy;
 use super::list::{ListState, RowKey};
+use super::waits::WaitsView;
 use super::{App, Overlay, Pane};
 use crate::engine::Severity;
 use crate::engine::findings::Subject;
@@ -31,6 +32,10 @@ impl App {
             self.activity.list = ListState::default();
             self.locks.forget();
             self.statements.list = ListState::default();
+            self.tables.list = ListState::default();
+            // What was gone into was that of the other server.
+            self.waits = WaitsView::default();
+            self.show_everybody();
             self.refresh();
         }
     }

@@ -166,7 +166,8 @@ impl App {
         }
     }
 
-    fn show_everybody(&mut self) {
+    /// Panes 1 and 3 show everything again.
+    pub(super) fn show_everybody(&mut self) {
         self.activity.only = None;
         self.statements.only = None;
     }

@@ -215,10 +215,10 @@ impl<'a> Situation<'a> {
     /// The mean of a figure over some time; `None` until it was watched for as long. In a report over the time that
     /// there was, which the sentence then tells.
     fn mean(&self, metric: Metric, seconds: f64) -> Option<Mean> {
-        if self.is_report {
+        if self.is_report && metric.spans_report() {
             return self.history.mean_of_report(metric, seconds);
         }
-        self.history.mean(metric, seconds).filter(|mean| seconds <= mean.seconds)
+        self.history.mean(metric, seconds).filter(|mean| self.is_report || seconds <= mean.seconds)
     }
 }
 

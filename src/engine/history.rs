@@ -57,6 +57,35 @@ pub enum Metric {
     RedisMisses,
 }
 
+impl Metric {
+    /// Whether it is a rate that in a report spans the time since the first sample. The others are of a moment, or of a
+    /// time of their own.
+    pub const fn spans_report(self) -> bool {
+        match self {
+            Self::Connections
+            | Self::Active
+            | Self::Blocked
+            | Self::IdleInTransaction
+            | Self::ReplayLagBytes
+            | Self::WalBytes => false,
+            Self::Transactions
+            | Self::BufferHitRatio
+            | Self::BlocksRead
+            | Self::BlocksHit
+            | Self::Rollbacks
+            | Self::Deadlocks
+            | Self::TempBytes
+            | Self::TempFiles
+            | Self::Conflicts
+            | Self::RedisHitRatio
+            | Self::RedisEvictions
+            | Self::RedisCommands
+            | Self::RedisHits
+            | Self::RedisMisses => true,
+        }
+    }
+}
+
 /// Values over time, oldest first; `None` is a gap: not known at that moment.
 pub type Series = Vec<Option<f64>>;
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use dbtriage::app::{App, Effect, Msg, Pane};
 use dbtriage::engine::waits::{Class, Part, Path};
+use dbtriage::engine::{Baseline, Observer, Thresholds};
 use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
 use dbtriage::model::redis::Cluster;
-use dbtriage::model::{Body, Reading, Reason};
+use dbtriage::model::{Body, Kind, Reading, Reason, Target, TargetId};
 use dbtriage::terminal::Input;
 use insta::assert_snapshot;
 use pretty_assertions::assert_eq;
@@ -292,4 +293,17 @@ fn a_name_that_would_act_on_a_terminal_is_copied_and_shown_disarmed_and_a_litera
     let copied = app.update(at(9), Msg::Input(Input::Key("c".parse().unwrap())));
     let [Effect::Copy(sql)] = &copied[..] else { panic!("{copied:?}") };
     assert!(sql.starts_with("REINDEX INDEX CONCURRENTLY") && !sql.contains('\u{1b}'), "{sql:?}");
+}
+
+#[test]
+fn what_was_gone_into_on_one_server_is_left_with_it() {
+    let mut app = two_minutes();
+    let other = Target { id: TargetId(2), name: "other-db:5432/shop".into(), kind: Kind::Postgres };
+    app.observers.push(Observer::new(other, Baseline::Previous, Thresholds::default()));
+    press(&mut app, 80, 24, &["6", "Enter"]);
+    assert!(app.activity.only.is_some() && app.statements.only.is_some());
+    press(&mut app, 80, 24, &["t"]);
+    assert_eq!(app.postgres, Some(TargetId(2)));
+    assert!(app.activity.only.is_none() && app.statements.only.is_none());
+    assert_eq!(app.waits.path, Path::default());
 }
