@@ -52,7 +52,7 @@ fn is_whole(screen: &Screen) -> bool {
 }
 
 fn is_compact(screen: &Screen) -> bool {
-    is_drawn_for(screen, 80) && find(screen, "1 Activity  2 Locks").is_some()
+    is_drawn_for(screen, 80) && find(screen, "1 Activity 2 Locks").is_some()
 }
 
 #[test]
