@@ -19,6 +19,8 @@ const WINDOW_SECONDS: f64 = 300.0;
 const HOUR_SECONDS: f64 = 3600.0;
 /// Fewer transactions are no spike, however few there were: some twenty a second are our own.
 const TRANSACTIONS_MIN_PER_SECOND: f64 = 100.0;
+/// What was watched of it in a report, at the least: one batch makes a thousand within a second.
+const WATCHED_MIN_SECONDS: f64 = 2.5;
 /// Fewer calls of one statement are none either.
 const CALLS_MIN_PER_SECOND: f64 = 10.0;
 /// The share of all transactions of which it must be known since when they are counted.
@@ -75,7 +77,7 @@ fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(now) = situation.mean(Metric::Transactions, WINDOW_SECONDS) else {
         return Verdict::NotYet("judged over five minutes");
     };
-    if now.value < TRANSACTIONS_MIN_PER_SECOND {
+    if now.value < TRANSACTIONS_MIN_PER_SECOND || now.seconds < WATCHED_MIN_SECONDS {
         return Verdict::Quiet;
     }
     let hour = situation.history.mean(Metric::Transactions, HOUR_SECONDS);
