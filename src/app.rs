@@ -18,7 +18,9 @@ mod locks;
 mod many;
 mod marks;
 mod outcome;
+mod overlay;
 mod pane;
+mod past;
 mod plan;
 mod server;
 mod statements;
@@ -48,7 +50,10 @@ pub use locks::{
 };
 pub use many::{Advisory, Entry, Many, Phase};
 pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
+pub use overlay::Overlay;
+use overlay::Question;
 pub use pane::{Pane, Viewport};
+pub use past::Past;
 pub use plan::Plan;
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use tables::{
@@ -133,36 +138,6 @@ pub struct Order {
 /// Names a finding for as long as it lasts.
 pub type FindingKey = (TargetId, &'static str, Subject);
 
-/// What stands above the panes.
-#[derive(Debug)]
-pub enum Overlay {
-    /// The list of commands, scrolled by this many lines.
-    Help(usize),
-    /// One row in full.
-    Detail(Detail),
-    /// A question before an action.
-    Confirm(Box<Confirm>),
-    /// A question before acting on many, or its carrying out.
-    Many(Box<Many>),
-    /// The ready-made selections.
-    Rules(RuleMenu),
-    /// What the role sees and may do on this server, scrolled by this many lines.
-    Server(usize),
-    /// The plan of a statement.
-    Plan(Plan),
-}
-
-impl Overlay {
-    /// Whether it is a question about sessions of this server.
-    fn is_about(&self, server: TargetId) -> bool {
-        match self {
-            Self::Confirm(confirm) => confirm.target == server,
-            Self::Many(many) => many.target == server,
-            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) | Self::Plan(_) => false,
-        }
-    }
-}
-
 /// A short message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toast {
@@ -241,6 +216,8 @@ pub struct App {
     pub options: Options,
     /// How the screen is divided now.
     pub viewport: Viewport,
+    /// The earlier moment that is looked at; `None`: the present.
+    pub past: Option<Past>,
     incident: Option<incident::Incident>,
     pending: outcome::Pending,
     /// Outcomes that wait for their turn at the bottom.
@@ -278,6 +255,7 @@ impl App {
             toast: None,
             options,
             viewport: Viewport::default(),
+            past: None,
             incident: None,
             pending: outcome::Pending::default(),
             untold: VecDeque::new(),
@@ -342,22 +320,14 @@ impl App {
     pub fn next_change(&self) -> Option<Timestamp> {
         let due = match &self.overlay {
             Some(Overlay::Many(many)) => many.due(),
-            Some(
-                Overlay::Help(_)
-                | Overlay::Detail(_)
-                | Overlay::Confirm(_)
-                | Overlay::Rules(_)
-                | Overlay::Server(_)
-                | Overlay::Plan(_),
-            )
-            | None => None,
+            Some(_) | None => None,
         };
         self.toast.as_ref().map(|toast| toast.until).into_iter().chain(due).min()
     }
 
-    /// The observer of a target.
+    /// The observer of a target, as it is shown.
     pub fn observer(&self, target: Option<TargetId>) -> Option<&Observer> {
-        self.observers.get(target?.0)
+        self.shown().get(target?.0)
     }
 
     /// The shown PostgreSQL server.
@@ -393,7 +363,7 @@ impl App {
     /// Findings of all targets, worst first, with the target they belong to.
     pub fn findings(&self) -> Vec<(&Target, &crate::engine::Finding)> {
         let mut all: Vec<_> = self
-            .observers
+            .shown()
             .iter()
             .flat_map(|observer| observer.findings().iter().map(|finding| (&observer.target, finding)))
             .collect();
@@ -409,7 +379,7 @@ impl App {
 
     /// Since when there is an incident: something critical, but for short pauses; `None` while all is calm.
     pub fn incident_since(&self) -> Option<Timestamp> {
-        self.incident.map(incident::Incident::since)
+        self.incident.map(incident::Incident::since).filter(|since| *since <= self.clock())
     }
 
     /// Sends keys to the finding at a place.
@@ -428,17 +398,10 @@ impl App {
 
     /// Tells the application that what it has is on the screen: a question listens only from now on.
     pub fn drawn(&mut self, now: Timestamp) {
-        match &mut self.overlay {
-            Some(Overlay::Confirm(confirm)) => confirm.drawn(now),
-            Some(Overlay::Many(many)) => many.drawn(now),
-            Some(
-                Overlay::Help(_)
-                | Overlay::Detail(_)
-                | Overlay::Rules(_)
-                | Overlay::Server(_)
-                | Overlay::Plan(_),
-            )
-            | None => {}
+        match self.overlay.as_mut().and_then(Overlay::question) {
+            Some(Question::One(confirm)) => confirm.drawn(now),
+            Some(Question::Many(many)) => many.drawn(now),
+            None => {}
         }
     }
 
@@ -455,24 +418,35 @@ impl App {
         for seen in seen {
             self.events.note_seen(&name, seen);
         }
-        let is_critical = self.findings().first().is_some_and(|(_, it)| it.severity == Severity::Critical);
+        let is_critical = self.observers.iter().any(|observer| {
+            observer.findings().first().is_some_and(|worst| worst.severity == Severity::Critical)
+        });
         self.incident = incident::Incident::after(self.incident, is_critical, self.now);
+        if let Some(past) = &mut self.past {
+            past.samples_since += usize::from(self.postgres.or(self.redis) == Some(target));
+        }
         if self.postgres == Some(target) {
-            self.refresh();
+            if self.past.is_none() {
+                self.refresh();
+            }
             self.watch_question();
         }
     }
 
     /// Lists the rows of every pane anew: after a sample, a filter, a sort.
     fn refresh(&mut self) {
-        let observer = self.observers.get(self.postgres.map_or(usize::MAX, |id| id.0));
-        let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
-        let Some((observer, tick)) = observer.zip(tick) else { return };
-        self.marks.forget_gone(tick);
+        let place = self.postgres.map_or(usize::MAX, |id| id.0);
+        let live = self.observers.get(place);
+        let past = self.past.as_ref().and_then(|past| past.observer(place));
+        let tick = past.or(live).and_then(Observer::tick).and_then(Tick::postgres);
+        let Some((live, tick)) = live.zip(tick) else { return };
+        if let Some(now) = live.tick().and_then(Tick::postgres) {
+            self.marks.forget_gone(now);
+        }
         // It looks at all sessions of a minute, and has no place on any screen but when it is looked at.
         if self.focus == Pane::Waits {
-            self.waits.refresh(observer.waits());
-            if let Some((sessions, statements)) = self.waits.who(observer.waits()) {
+            self.waits.refresh(live.waits());
+            if let Some((sessions, statements)) = self.waits.who(live.waits()) {
                 self.activity.only = Some(Only::Waited(sessions));
                 self.statements.only = Some(statements);
             }

@@ -12,6 +12,7 @@ pub mod missing;
 pub mod privacy;
 pub mod rates;
 pub mod replication;
+mod ring;
 pub mod statements;
 pub mod tables;
 pub mod vitals;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 
 pub use findings::{Finding, Findings, Severity, Thresholds};
 pub use history::{History, Metric, Series};
+pub use ring::Reach;
 
 use crate::model::postgres::Sample as PgSample;
 use crate::model::redis::Sample as RedisSample;
@@ -123,6 +125,7 @@ pub struct Observer {
     changes: changes::Changes,
     findings: Findings,
     waits: waits::WaitHistory,
+    ring: ring::Ring,
 }
 
 /// The earlier samples that PostgreSQL's rates are taken against.
@@ -150,23 +153,20 @@ impl Observer {
             changes: changes::Changes::default(),
             findings: Findings::default(),
             waits: waits::WaitHistory::default(),
+            ring: ring::Ring::default(),
         }
+    }
+
+    /// The same observer, which can look so far back.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { ring: ring::Ring::of(reach), ..self }
     }
 
     /// Takes the next sample.
     pub fn observe(&mut self, sample: Sample) {
-        let (asked_at, taken_at) = (sample.asked_at, sample.taken_at);
-        match sample.body {
-            Body::Postgres(body) => {
-                self.outage = None;
-                self.tick = Some(self.observe_postgres(Arc::from(body), asked_at, taken_at));
-            }
-            Body::Redis(body) => {
-                self.outage = None;
-                self.tick = Some(self.observe_redis(Arc::from(body), asked_at, taken_at));
-            }
-            Body::Outage(outage) => self.outage = Some(outage),
-        }
+        let taken_at = sample.taken_at;
+        self.derive(&sample);
         if let Some(tick) = self.tick.as_ref().filter(|_| self.outage.is_none()).and_then(Tick::postgres) {
             self.changes.observe(&tick.sample, &tick.replication, taken_at);
             self.waits.observe(&tick.sample, taken_at);
@@ -186,6 +186,58 @@ impl Observer {
             now: taken_at,
         };
         self.findings.update(&situation);
+        // A report is over before anybody could look back.
+        if self.baseline == Baseline::Previous {
+            self.ring.push(&sample, &self.findings);
+        }
+    }
+
+    fn derive(&mut self, sample: &Sample) {
+        let (asked_at, taken_at) = (sample.asked_at, sample.taken_at);
+        match &sample.body {
+            Body::Postgres(body) => {
+                self.outage = None;
+                self.tick = Some(self.observe_postgres(Arc::clone(body), asked_at, taken_at));
+            }
+            Body::Redis(body) => {
+                self.outage = None;
+                self.tick = Some(self.observe_redis(Arc::clone(body), asked_at, taken_at));
+            }
+            Body::Outage(outage) => self.outage = Some(outage.clone()),
+        }
+    }
+
+    /// What was known at an earlier moment: its tick, its outage and what was found. The figures of the last hour stay
+    /// with the observer itself. `None` where that is too long ago.
+    pub fn as_of(&self, at: Timestamp) -> Option<Self> {
+        let read = self.ring.until(at)?;
+        let mut past = self.without_samples();
+        if let Some(first) = read.lead.first().or(read.last.as_ref())
+            && let Body::Postgres(sample) = &first.body
+        {
+            past.postgres.lag = self.postgres.lag.before(sample.server_time);
+            past.postgres.statements = self.postgres.statements.before(sample);
+        }
+        read.lead.iter().chain(&read.last).for_each(|sample| past.derive(sample));
+        past.outage = read.outage.cloned();
+        past.findings = Findings::of(read.found);
+        Some(past)
+    }
+
+    /// An observer of the same target that has seen nothing.
+    #[must_use]
+    pub fn without_samples(&self) -> Self {
+        Self::new(self.target.clone(), self.baseline, self.thresholds.clone())
+    }
+
+    /// When the samples that one can look back to were taken, oldest first.
+    pub fn times(&self) -> impl DoubleEndedIterator<Item = Timestamp> + '_ {
+        self.ring.times()
+    }
+
+    /// Bytes of memory that looking back takes, about.
+    pub const fn ring_bytes(&self) -> usize {
+        self.ring.bytes()
     }
 
     /// What the last good sample means; `None` before the first.

@@ -1,6 +1,6 @@
 //! What a sample is: plain data that a source has read from a server, and nothing derived from it.
 //!
-//! Knows serde and jiff only. It must not know how a sample is read, judged or shown.
+//! Knows serde, jiff and strum only. It must not know how a sample is read, judged or shown.
 
 pub mod action;
 pub mod postgres;
@@ -37,6 +37,18 @@ pub enum Kind {
     Redis,
 }
 
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Needs attention.
+    Warning,
+    /// Needs action.
+    Critical,
+}
+
 /// One reading of one target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
@@ -54,9 +66,9 @@ pub struct Sample {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Body {
     /// A PostgreSQL server answered.
-    Postgres(Box<postgres::Sample>),
+    Postgres(Arc<postgres::Sample>),
     /// A Redis server answered.
-    Redis(Box<redis::Sample>),
+    Redis(Arc<redis::Sample>),
     /// The server did not answer, or refused.
     Outage(Outage),
 }

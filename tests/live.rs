@@ -918,7 +918,7 @@ impl Watch {
     }
 
     /// The next sample, which must come within two intervals and must not be an outage.
-    fn next(&mut self) -> Box<PgSample> {
+    fn next(&mut self) -> Arc<PgSample> {
         let receive = async { tokio::time::timeout(INTERVAL * 2, self.samples.recv()).await };
         let sample = self.runtime.block_on(receive).expect("no sample within two intervals");
         match sample.expect("the sampler has ended").body {

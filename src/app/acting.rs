@@ -5,11 +5,12 @@
 use jiff::Timestamp;
 
 use super::many::Phase;
+use super::overlay::Question;
 use super::{App, Confirm, Effect, Many, OUTCOME_TOAST, Order, Overlay, Toast, outcome};
 use crate::engine::vitals::is_protected;
 use crate::engine::{Observer, Tick};
 use crate::model::TargetId;
-use crate::model::action::{Action, Record, Whom};
+use crate::model::action::{Action, Record, Verb, Whom};
 use crate::model::postgres::Session;
 
 impl App {
@@ -33,18 +34,10 @@ impl App {
 
     /// What cannot be seen must neither be answered nor go on.
     pub(super) fn withdraw_question(&mut self) {
-        match &mut self.overlay {
-            Some(Overlay::Confirm(_)) => self.overlay = None,
-            Some(Overlay::Many(many)) if many.phase == Phase::Asking => self.overlay = None,
-            Some(Overlay::Many(many)) => many.stop(),
-            Some(
-                Overlay::Help(_)
-                | Overlay::Detail(_)
-                | Overlay::Rules(_)
-                | Overlay::Server(_)
-                | Overlay::Plan(_),
-            )
-            | None => {}
+        match self.overlay.as_mut().and_then(Overlay::question) {
+            Some(Question::Many(many)) if many.phase != Phase::Asking => many.stop(),
+            Some(Question::One(_) | Question::Many(_)) => self.overlay = None,
+            None => {}
         }
     }
 
@@ -88,7 +81,7 @@ impl App {
             at: self.now,
             by: self.options.operator.clone(),
             target: observer.map(|observer| observer.target.name.clone()).unwrap_or_default(),
-            action: if action.is_cancel() { "cancel" } else { "terminate" },
+            action: if action.is_cancel() { Verb::Cancel } else { Verb::Terminate },
             before: tick.map(|tick| outcome::counts(tick, whom.pid)).unwrap_or_default(),
             session: whom,
             sql: String::new(),
@@ -111,28 +104,22 @@ impl App {
 
     /// A question stays live: what has changed since it was asked is marked, and a changed session disarms it.
     pub(super) fn watch_question(&mut self) {
-        let of = |target: TargetId| self.observers.get(target.0);
-        match &mut self.overlay {
-            Some(Overlay::Confirm(confirm)) => {
-                let observer = of(confirm.target);
-                if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
-                    confirm.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
+        let of = |target: TargetId| {
+            let observer = self.observers.get(target.0)?;
+            Some((observer.tick()?.postgres()?, observer.outage().is_some()))
+        };
+        match self.overlay.as_mut().and_then(Overlay::question) {
+            Some(Question::One(confirm)) => {
+                if let Some((tick, is_outage)) = of(confirm.target) {
+                    confirm.watch(tick, is_outage);
                 }
             }
-            Some(Overlay::Many(many)) => {
-                let observer = of(many.target);
-                if let Some(tick) = observer.and_then(Observer::tick).and_then(Tick::postgres) {
-                    many.watch(tick, observer.is_some_and(|observer| observer.outage().is_some()));
+            Some(Question::Many(many)) => {
+                if let Some((tick, is_outage)) = of(many.target) {
+                    many.watch(tick, is_outage);
                 }
             }
-            Some(
-                Overlay::Help(_)
-                | Overlay::Detail(_)
-                | Overlay::Rules(_)
-                | Overlay::Server(_)
-                | Overlay::Plan(_),
-            )
-            | None => {}
+            None => {}
         }
     }
 

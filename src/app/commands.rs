@@ -9,7 +9,9 @@ mod reasons;
 
 use copying::copied;
 pub(super) use keys::{key, paste};
-use moving::{back, changed, page, show, sideways, sort, start_typing, step, step_pane, with_list};
+use moving::{
+    back, changed, page, show, sideways, sort, start_typing, step, step_pane, step_time, with_list,
+};
 
 use super::detail::Detail;
 use super::locks;
@@ -168,8 +170,32 @@ pub static COMMANDS: &[Command] = &[
     ),
     command!("live", Some("live"), Look, ["0"], "back to the present", reasons::is_live, |app| {
         app.show_present();
-        changed(app)
+        Vec::new()
     }),
+    command!(
+        "pause",
+        Some("pause"),
+        Look,
+        ["p"],
+        "stop the view, while reading goes on",
+        reasons::nothing_kept,
+        |app| {
+            app.pause();
+            Vec::new()
+        }
+    ),
+    command!("earlier", None, Look, ["["], "look at the sample before", reasons::nothing_kept, |app| {
+        step_time(app, -1)
+    }),
+    command!("later", None, Look, ["]"], "look at the sample after", reasons::is_live, |app| step_time(
+        app, 1
+    )),
+    command!("much-earlier", None, Look, ["{"], "look ten samples back", reasons::nothing_kept, |app| {
+        step_time(app, -10)
+    }),
+    command!("much-later", None, Look, ["}"], "look ten samples on", reasons::is_live, |app| step_time(
+        app, 10
+    )),
     command!(
         "group",
         Some("group"),

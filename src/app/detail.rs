@@ -269,7 +269,7 @@ fn event_sheet(event: &Event) -> Option<Sheet> {
         ("server", Span::text(target.clone())),
         ("session", Span::text(whom)),
         ("backend_start", Span::text(started)),
-        ("state then", Span::text(session.state)),
+        ("state then", Span::text(session.state.clone())),
         ("outcome", Span::text(outcome.clone().unwrap_or_else(|| "not known yet".into()))),
         ("before", figures(before)),
         ("after", after.as_ref().map_or_else(|| Span::text("not known yet"), figures)),

@@ -450,6 +450,6 @@ pub(super) fn whom(session: &Session, tick: &PgTick) -> Whom {
         database: row.database(),
         application: session.application_name.to_string(),
         client: row.client(),
-        state: session.state.map_or("hidden", State::as_str),
+        state: session.state.map_or("hidden", State::as_str).to_owned(),
     }
 }

@@ -86,7 +86,7 @@ impl WaitsView {
     }
 
     /// Whether nothing is left out: no class was gone into, and no moment is looked at.
-    fn is_everything(&self) -> bool {
+    pub(super) fn is_everything(&self) -> bool {
         self.path == Path::default() && self.moment.is_none()
     }
 
@@ -151,36 +151,20 @@ impl App {
 
     /// Goes one level up, then back to the present; false when there is neither.
     pub(super) fn leave_wait(&mut self) -> bool {
-        let left = self.waits.up() || self.waits.moment.take().is_some();
-        if self.waits.is_everything() {
-            self.show_everybody();
+        if self.waits.up() {
+            if self.waits.is_everything() {
+                self.show_everybody();
+            }
+            return true;
         }
-        left
-    }
-
-    /// Comes back to the present.
-    pub(super) fn show_present(&mut self) {
-        self.waits.moment = None;
-        if self.waits.is_everything() {
-            self.show_everybody();
-        }
+        let was_past = self.is_past();
+        self.show_present();
+        was_past
     }
 
     /// Panes 1 and 3 show everything again.
     pub(super) fn show_everybody(&mut self) {
         self.activity.only = None;
         self.statements.only = None;
-    }
-
-    /// Looks at the waits some seconds earlier or later.
-    pub(super) fn step_moment(&mut self, by: i64) {
-        let Some(observer) = self.pg_observer() else { return };
-        let newest = observer.waits().stepped(None, 0);
-        let moment = observer.waits().stepped(self.waits.moment, by);
-        // The newest moment is the present.
-        self.waits.moment = moment.filter(|_| moment != newest || by < 0);
-        if self.waits.is_everything() {
-            self.show_everybody();
-        }
     }
 }

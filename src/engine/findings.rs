@@ -66,20 +66,9 @@ pub use self::thresholds::{Limits, Thresholds};
 use super::changes::Changes;
 use super::history::Mean;
 use super::{History, Metric, PgTick, RedisTick, Tick};
+pub use crate::model::Severity;
 use crate::model::postgres::{Oid, SessionId, StatementKey};
 use crate::model::{Kind, Outage};
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing.
-    Notice,
-    /// Needs attention.
-    Warning,
-    /// Needs action.
-    Critical,
-}
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -347,6 +336,11 @@ impl Findings {
     /// The checks that could not tell, and why.
     pub const fn not_yet(&self) -> &BTreeMap<&'static str, &'static str> {
         &self.not_yet
+    }
+
+    /// What was found at an earlier moment.
+    pub(super) fn of(found: &super::ring::Found) -> Self {
+        Self { list: found.list.clone(), not_yet: found.not_yet.clone(), ..Self::default() }
     }
 
     /// Runs every check of this kind of server. A finding that was there before keeps its beginning, also while its

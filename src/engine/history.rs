@@ -164,6 +164,17 @@ impl History {
         self.slots.iter().skip(skipped).map(|(_, slot)| value(slot, metric)).collect()
     }
 
+    /// `length` values around a moment, oldest first, up to a third of them after it; and its place among them.
+    pub fn around(&self, metric: Metric, length: usize, at: Timestamp) -> (Series, Option<usize>) {
+        let Some(origin) = self.origin else { return (Series::new(), None) };
+        let millis = u32::try_from(at.duration_since(origin).as_millis()).unwrap_or_default();
+        let until = self.slots.partition_point(|(slot, _)| *slot <= millis);
+        let end = (until + length / 3).min(self.slots.len());
+        let first = end.saturating_sub(length);
+        let series = self.slots.range(first..end).map(|(_, slot)| value(slot, metric)).collect();
+        (series, until.checked_sub(first + 1))
+    }
+
     /// The largest known value of a metric over the last seconds; `None` where none is known.
     pub fn max(&self, metric: Metric, seconds: f64) -> Option<f64> {
         let (now, _) = self.slots.back()?;

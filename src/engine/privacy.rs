@@ -8,6 +8,7 @@ use crate::text;
 /// Takes every literal out of the statements of a sample.
 pub fn mask(sample: &mut Sample) {
     let Body::Postgres(sample) = &mut sample.body else { return };
+    let sample = Arc::make_mut(sample);
     if let Reading::Fresh(sessions) | Reading::Stale(sessions, _) = &mut sample.sessions {
         for session in sessions {
             session.query = masked(&session.query);

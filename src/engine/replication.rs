@@ -18,8 +18,8 @@ use crate::model::postgres::{Lsn, Sample, Slot, WalReceiver, WalSender};
 /// A walreceiver that has said nothing for this long is not taken for streaming: keepalives come every
 /// `wal_sender_timeout / 2`, 30 s by default.
 const RECEIVER_SILENCE_MAX_SECONDS: f64 = 45.0;
-/// Positions kept for the lag in seconds and for the drain rate.
-const POSITIONS_MAX: usize = 900;
+/// Positions kept for the lag in seconds: a quarter of an hour, and as much for who looks back as far.
+const POSITIONS_MAX: usize = 1800;
 /// The drain rate is taken over this many samples.
 const DRAIN_SAMPLES: usize = 10;
 
@@ -116,6 +116,13 @@ impl LagHistory {
             let lag = end_of_log(sample).zip(sender.replay_lsn).map(|(end, replay)| distance(end, replay));
             push(self.behind.entry(sender.pid).or_default(), DRAIN_SAMPLES, at, lag);
         }
+    }
+
+    /// What was known before a moment.
+    pub(super) fn before(&self, at: Timestamp) -> Self {
+        let received =
+            self.received.iter().take_while(|(received_at, _)| *received_at < at).copied().collect();
+        Self { received, ..Self::default() }
     }
 
     /// Bytes per second by which a standby gets nearer; negative when it falls behind.

@@ -135,6 +135,12 @@ impl StatementBaseline {
         sample.statements.map(|_| compared)
     }
 
+    /// What was known before a sample, but for the reading before it.
+    pub(super) fn before(&self, sample: &Sample) -> Self {
+        let past = sample.statements.value().map(|now| self.past.before(now)).unwrap_or_default();
+        Self { own: self.own.clone(), past, ..Self::default() }
+    }
+
     /// Compares a reading with the one before, and with the hour before.
     fn compare(&mut self, now: &Statements, texts: &Texts) -> StatementTable {
         let mut table = table(self.before.as_deref(), now, &self.past, texts, &self.own);
@@ -147,20 +153,6 @@ impl StatementBaseline {
         let sessions = sample.sessions.value().into_iter().flatten();
         let own = sessions.filter(|session| sample.server.own_pids.contains(&session.id.pid));
         self.own.extend(own.filter_map(|session| Some((session.usesysid?, session.query_id?))));
-    }
-}
-
-impl Statements {
-    /// A reading without entries.
-    fn empty(read_at: Timestamp) -> Self {
-        Self {
-            read_at,
-            extension_version: String::new(),
-            rows: Vec::new(),
-            hidden_rows: 0,
-            dealloc: None,
-            stats_reset: None,
-        }
     }
 }
 
@@ -213,7 +205,9 @@ fn table(
         row.share = row.exec_ms_per_second.and_then(|ms| ratio(ms, total));
     }
     let cost = |row: &StatementRow| row.exec_ms_per_second.unwrap_or_default();
-    rows.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then(b.total_exec_ms.total_cmp(&a.total_exec_ms)));
+    rows.sort_by(|a, b| {
+        cost(b).total_cmp(&cost(a)).then(b.total_exec_ms.total_cmp(&a.total_exec_ms)).then(a.key.cmp(&b.key))
+    });
     let evicted = before.and_then(|before| Some(now.dealloc? - before.dealloc?)).filter(|grown| *grown >= 0);
     StatementTable {
         interval_seconds: seconds,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Reason;
 use super::postgres::{Lock, Names, SessionId, State};
@@ -141,7 +141,7 @@ pub struct Holdings {
 
 /// What is kept of an action: who did what to whom, and what came of it. Times are of the client's clock, and no text
 /// of a statement of others is in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Tells the records of one run apart.
     pub id: u64,
@@ -151,8 +151,8 @@ pub struct Record {
     pub by: Operator,
     /// The server.
     pub target: String,
-    /// `cancel` or `terminate`.
-    pub action: &'static str,
+    /// What was ordered.
+    pub action: Verb,
     /// Whom it meant.
     pub session: Whom,
     /// The statement that was sent, its arguments filled in; empty until it is known.
@@ -165,8 +165,19 @@ pub struct Record {
     pub after: Option<Counts>,
 }
 
+/// The kinds of actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Verb {
+    /// The end of a statement.
+    Cancel,
+    /// The end of a session.
+    Terminate,
+}
+
 /// The person at the keyboard.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operator {
     /// The account on this machine.
     pub os_user: String,
@@ -177,7 +188,7 @@ pub struct Operator {
 }
 
 /// A session in words.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whom {
     /// Process id.
     pub pid: i32,
@@ -192,11 +203,11 @@ pub struct Whom {
     /// Where it came from.
     pub client: String,
     /// Its state when it was ordered.
-    pub state: &'static str,
+    pub state: String,
 }
 
 /// Figures of the server around an action.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Client connections.
     pub connections: Option<usize>,

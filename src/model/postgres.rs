@@ -4,6 +4,7 @@
 //! Statistics System"). It must not know how the server is asked.
 
 mod replication;
+mod statements;
 mod tables;
 mod upkeep;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::replication::{Slot, Wal, WalReceiver, WalSender};
+pub use self::statements::{Statement, StatementKey, Statements, StatementsDelta};
 pub use self::tables::{Constraint, Counted, Index, Progress, Table, Tables};
 pub use self::upkeep::{
     Archiver, Checkpoints, FreezeAge, LockUsage, Neglect, SETTINGS, Setting, Subscription, Upkeep,
@@ -394,63 +396,4 @@ pub struct DatabaseCounters {
     pub checksum_failures: Option<i64>,
     /// When these counters were last reset.
     pub stats_reset: Option<Timestamp>,
-}
-
-/// What `pg_stat_statements` counted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Statements {
-    /// When it was read, by the server's clock.
-    pub read_at: Timestamp,
-    /// Version of the extension, such as `1.10`.
-    pub extension_version: String,
-    /// The entries, numbers only.
-    pub rows: Vec<Statement>,
-    /// Entries of other roles that our role may not see into.
-    pub hidden_rows: u64,
-    /// Entries evicted since the last reset (14 and later).
-    pub dealloc: Option<i64>,
-    /// When all counters were last reset (14 and later).
-    pub stats_reset: Option<Timestamp>,
-}
-
-/// What tells two entries of `pg_stat_statements` apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StatementKey {
-    /// Role that ran it.
-    pub userid: Oid,
-    /// Database it ran in.
-    pub dbid: Oid,
-    /// Whether it was sent by a client rather than run inside a function; true before extension 1.9.
-    pub toplevel: bool,
-    /// Identifier of the normalised statement.
-    pub queryid: i64,
-}
-
-/// Cumulative counters of one statement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Statement {
-    /// Which statement.
-    pub key: StatementKey,
-    /// Completed executions.
-    pub calls: i64,
-    /// Time spent executing, milliseconds.
-    pub total_exec_ms: f64,
-    /// Rows returned or changed.
-    pub rows: i64,
-    /// Shared blocks found in the buffer cache.
-    pub shared_blks_hit: i64,
-    /// Shared blocks read.
-    pub shared_blks_read: i64,
-    /// Temporary blocks read and written.
-    pub temp_blks: i64,
-    /// When this entry was made (extension 1.11 and later).
-    pub stats_since: Option<Timestamp>,
-    /// Time spent planning, milliseconds; 0 unless `track_planning` is on.
-    pub total_plan_ms: f64,
-    /// The longest execution since the entry was made, milliseconds.
-    pub max_exec_ms: f64,
-    /// How much executions differ since the entry was made: one standard deviation, milliseconds.
-    pub stddev_exec_ms: f64,
-    /// Write-ahead log that it has generated, bytes.
-    pub wal_bytes: f64,
 }

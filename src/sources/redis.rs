@@ -254,7 +254,7 @@ impl Reader {
                 Ok(sample) => {
                     backoff.reset();
                     self.failing_since = None;
-                    (Body::Redis(Box::new(sample)), None)
+                    (Body::Redis(Arc::new(sample)), None)
                 }
                 Err(error) => {
                     let retry = error.retry;

@@ -6,10 +6,11 @@ use strum::IntoEnumIterator as _;
 use super::canvas::{Canvas, row};
 use super::layout::{Class, Layout};
 use super::widgets::trend;
-use crate::app::{App, COMMANDS, Group, Pane, Role, Span, Vital, redis_vital, vitals as app_vitals};
+use crate::app::{App, COMMANDS, Group, Pane, Past, Role, Span, Vital, redis_vital, vitals as app_vitals};
 use crate::engine::findings::checks_of;
 use crate::engine::{Observer, Severity};
 use crate::format;
+use crate::model::TargetId;
 use crate::model::postgres::Server;
 use crate::text;
 
@@ -66,12 +67,15 @@ fn shortened(name: &str, class: Class) -> String {
 }
 
 fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
+    if let Some(past) = &app.past {
+        return past_state(app, past, class);
+    }
     let mut spans = Vec::new();
     match (observer.and_then(Observer::outage), observer.and_then(Observer::tick)) {
         (Some(outage), _) => {
-            let since = format::age_at(outage.since, app.now);
+            let since = format::age_at(outage.since, app.clock());
             let next = outage.retry_at.map_or_else(String::new, |at| {
-                let seconds = format::seconds_between(app.now, at);
+                let seconds = format::seconds_between(app.clock(), at);
                 if seconds >= 1.0 {
                     format!("; trying again in {}", format::age(seconds))
                 } else {
@@ -82,7 +86,7 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             spans.push(Span::new(Role::Critical, format!("○ {} for {since}{next} ", outage.kind)));
         }
         (None, Some(tick)) if is_silent(tick.taken_at, app) => {
-            let age = format::age_at(tick.taken_at, app.now);
+            let age = format::age_at(tick.taken_at, app.clock());
             spans.push(Span::new(Role::Critical, format!("○ no sample for {age} ")));
         }
         (None, Some(tick)) => {
@@ -91,7 +95,7 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             spans.push(Span::text(format!("live {interval}s")));
             // A slow network: what is shown was so when it was asked for.
             let took = format::seconds_between(tick.asked_at, tick.taken_at);
-            let silent = format::seconds_between(tick.taken_at, app.now);
+            let silent = format::seconds_between(tick.taken_at, app.clock());
             let late = took.max(silent - app.options.interval.as_secs_f64());
             if late >= LATE_SECONDS {
                 spans.push(Span::new(Role::Warning, format!(", {} late", format::age(late))));
@@ -101,7 +105,7 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
         (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
     }
     if let Some(since) = app.incident_since().filter(|_| class != Class::Tiny) {
-        spans.push(Span::new(Role::Critical, format!(" ■ incident {} ", format::age_at(since, app.now))));
+        spans.push(Span::new(Role::Critical, format!(" ■ incident {} ", format::age_at(since, app.clock()))));
     }
     let own = app.pg().map_or(OWN_CONNECTIONS, |tick| tick.sample.server.own_pids.len());
     let pooled = app.pg().is_some_and(|tick| tick.sample.server.pooled);
@@ -118,15 +122,30 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
     }
     if !matches!(class, Class::Tiny) {
         // The server's clock, so that it agrees with the logs; whole minutes would hide a frozen screen.
-        let clock = app.pg().map_or(app.now, |tick| tick.sample.server_time);
+        let clock = app.pg().map_or(app.clock(), |tick| tick.sample.server_time);
         spans.push(Span::text(format!(" {} ", format::clock(clock))));
     }
     spans
 }
 
+/// Which earlier moment is looked at, and the way back; in reverse, because nothing on the screen moves then.
+fn past_state(app: &App, past: &Past, class: Class) -> Vec<Span> {
+    let (at, age) = (format::clock(past.at), format::age_at(past.at, app.now));
+    let live = app.options.keymap.hint("live");
+    let text = match class {
+        Class::Wide | Class::Standard => {
+            let since = format::counted(past.samples_since, "sample");
+            format!(" ‖ PAUSED at {at}, {age} ago; {since} since   {live} live ")
+        }
+        Class::Compact => format!(" ‖ PAUSED at {at}, {age} ago   {live} live "),
+        Class::Tiny | Class::TooSmall => format!(" ‖ {at} "),
+    };
+    vec![Span::new(Role::Selected, text)]
+}
+
 /// Nothing has come for three intervals, and nobody has said why.
 fn is_silent(taken_at: jiff::Timestamp, app: &App) -> bool {
-    3.0 * app.options.interval.as_secs_f64() + 2.0 < format::seconds_between(taken_at, app.now)
+    3.0 * app.options.interval.as_secs_f64() + 2.0 < format::seconds_between(taken_at, app.clock())
 }
 
 /// The figures, each with its trend where there is room.
@@ -135,14 +154,14 @@ pub(super) fn vitals(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     if area.is_empty() {
         return;
     }
-    let mut all: Vec<(Vital, Option<&Observer>)> =
-        app_vitals(app).into_iter().map(|vital| (vital, app.pg_observer())).collect();
-    all.extend(redis_vital(app).map(|vital| (vital, app.redis_observer())));
+    let mut all: Vec<(Vital, Option<TargetId>)> =
+        app_vitals(app).into_iter().map(|vital| (vital, app.postgres)).collect();
+    all.extend(redis_vital(app).map(|vital| (vital, app.redis)));
     let small = matches!(layout.class, Class::Compact | Class::Tiny);
     // No figure is left out for the sake of a trend.
     let widths: &[usize] = if small { &[4, 3, 2, 0] } else { &[12, 9, 6, 4, 2, 0] };
     let ascii = canvas.glyphs().ascii;
-    let mut lines = widths.iter().map(|trend_width| vitals_line(&all, small, *trend_width, ascii));
+    let mut lines = widths.iter().map(|trend_width| vitals_line(app, &all, small, *trend_width, ascii));
     let fits = |line: &Vec<Span>| {
         line.iter().map(|span| text::width(&span.text)).sum::<usize>() <= area.width.into()
     };
@@ -151,29 +170,27 @@ pub(super) fn vitals(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 }
 
 fn vitals_line(
-    all: &[(Vital, Option<&Observer>)],
+    app: &App,
+    all: &[(Vital, Option<TargetId>)],
     small: bool,
     trend_width: usize,
     ascii: bool,
 ) -> Vec<Span> {
     let mut line = vec![Span::text(" ")];
-    for (vital, observer) in all {
+    for (vital, target) in all {
         let (role, mark) = vital.severity.map_or((Role::Text, ""), mark);
         let (label, value) =
             if small { (vital.short, &vital.short_value) } else { (vital.label, &vital.value) };
         // Fixed room for each figure, so that nothing to its right moves when it grows.
         let room = if small { 0 } else { value_room(vital.label) };
         let with_trend = vital.trend.filter(|_| !small || matches!(vital.label, "conns" | "blocked"));
-        let trend = with_trend.zip(*observer).map(|((metric, scale), observer)| {
-            let series = observer.history().series(metric, trend_width);
-            format!("{:>trend_width$}", trend::inline(&series, scale, ascii))
+        let trend = with_trend.zip(*target).map(|((metric, scale), target)| {
+            trend::spans(app.trend(target, metric, trend_width), trend_width, scale, ascii)
         });
-        line.extend([
-            Span::new(Role::Label, format!("{label} ")),
-            Span::new(role, format!("{:<room$}", format!("{mark}{value}"))),
-            Span::new(Role::Dim, trend.unwrap_or_default()),
-            Span::text(if small { " " } else { "  " }),
-        ]);
+        line.push(Span::new(Role::Label, format!("{label} ")));
+        line.push(Span::new(role, format!("{:<room$}", format!("{mark}{value}"))));
+        line.extend(trend.into_iter().flatten());
+        line.push(Span::text(if small { " " } else { "  " }));
     }
     line
 }
@@ -242,10 +259,10 @@ pub(super) fn findings(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 }
 
 fn nothing_found(app: &App) -> String {
-    let kinds = app.observers.iter().map(|observer| observer.target.kind);
+    let kinds = app.shown().iter().map(|observer| observer.target.kind);
     let checks: usize = kinds.map(|kind| checks_of(kind).count()).sum();
     let unknown: Vec<&str> =
-        app.observers.iter().flat_map(|observer| observer.not_yet().values()).copied().collect();
+        app.shown().iter().flat_map(|observer| observer.not_yet().values()).copied().collect();
     match unknown.first() {
         Some(why) => {
             format!(" · nothing found by {checks} checks ({} cannot tell yet: {why})", unknown.len())

@@ -77,7 +77,7 @@ fn stale_note(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App) {
         return;
     };
     let note = if observer.outage().is_some() {
-        Some(format!("{} old", format::age_at(tick.taken_at, app.now)))
+        Some(format!("{} old", format::age_at(tick.taken_at, app.clock())))
     } else {
         let since = tick
             .postgres()

@@ -57,7 +57,7 @@ impl Crowd {
         sample.names = Arc::new(names);
         sample.sessions = Reading::Fresh(sessions);
         sample.locks = Reading::Fresh(Arc::new(self.locks(second)));
-        Body::Postgres(Box::new(sample))
+        Body::Postgres(Arc::new(sample))
     }
 
     fn session(self, second: i64, n: i32, statement: &str) -> Session {

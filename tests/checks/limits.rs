@@ -23,7 +23,7 @@ fn observed(bodies: Vec<Body>) -> Observer {
 
 /// What is found in a sample, when the next is the same.
 fn found(sample: &PgSample) -> Vec<Finding> {
-    let body = || Body::Postgres(Box::new(sample.clone()));
+    let body = || Body::Postgres(Arc::new(sample.clone()));
     observed(vec![body(), body()]).findings().to_vec()
 }
 
@@ -63,7 +63,7 @@ fn connections_near_the_limit_name_their_holder() {
 fn over_time(counts: &[i32]) -> Vec<Option<Severity>> {
     let mut observer = observed(Vec::new());
     let each = (0..).zip(counts).map(|(second, count)| {
-        let body = Body::Postgres(Box::new(with_sessions(*count)));
+        let body = Body::Postgres(Arc::new(with_sessions(*count)));
         observer.observe(Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
         observer.findings().first().map(|finding| finding.severity)
     });
@@ -93,7 +93,7 @@ fn what_is_told_keeps_its_beginning_while_its_check_cannot_tell() {
         sample
     };
     let samples = [with_sessions(80), with_sessions(80), blind(), with_sessions(80)];
-    let observer = observed(samples.into_iter().map(|sample| Body::Postgres(Box::new(sample))).collect());
+    let observer = observed(samples.into_iter().map(|sample| Body::Postgres(Arc::new(sample))).collect());
     assert_eq!(observer.findings()[0].since, at(0));
 }
 
@@ -141,7 +141,7 @@ fn a_role_that_sees_no_states_cannot_tell() {
         signal_autovacuum_worker: None,
     };
     sample.rights = Arc::new(rights);
-    let observer = observed(vec![Body::Postgres(Box::new(sample))]);
+    let observer = observed(vec![Body::Postgres(Arc::new(sample))]);
     assert_eq!(
         observer.not_yet().get("idle-in-transaction"),
         Some(&"needs pg_read_all_stats (part of pg_monitor)")
@@ -155,7 +155,7 @@ fn an_outage_is_critical_keeps_its_beginning_and_judges_nothing_old() {
         Body::Outage(Outage { kind: OutageKind::Unreachable, reason, since: at(since), retry_at: None })
     };
     let observer =
-        observed(vec![Body::Postgres(Box::new(postgres(0, true))), outage(1), outage(1), outage(1)]);
+        observed(vec![Body::Postgres(Arc::new(postgres(0, true))), outage(1), outage(1), outage(1)]);
     assert_eq!(
         told(observer.findings()),
         [("unreachable", Severity::Critical, "unreachable for 2s: connection lost")]
@@ -173,13 +173,13 @@ fn a_restart_leaves_a_gap_and_no_negative_rate() {
         databases[0].xact_commit = 10;
     }
     let bodies = vec![postgres(0, false), postgres(1, false), restarted];
-    let observer = observed(bodies.into_iter().map(|sample| Body::Postgres(Box::new(sample))).collect());
+    let observer = observed(bodies.into_iter().map(|sample| Body::Postgres(Arc::new(sample))).collect());
     let tick = observer.tick().unwrap();
     assert_eq!(tick.interval_seconds, None);
     assert_eq!(tick.postgres().unwrap().vitals.transactions_per_second, None);
     let before = observed(vec![
-        Body::Postgres(Box::new(postgres(0, false))),
-        Body::Postgres(Box::new(postgres(1, false))),
+        Body::Postgres(Arc::new(postgres(0, false))),
+        Body::Postgres(Arc::new(postgres(1, false))),
     ]);
     let rate = before.tick().unwrap().postgres().unwrap().vitals.transactions_per_second.unwrap();
     assert!((rate - 1201.0).abs() < 1e-6, "{rate}");

@@ -35,7 +35,7 @@ pub(crate) fn calm(second: i64) -> Sample {
 pub(crate) fn changed(second: i64, change: impl FnOnce(&mut Sample)) -> Body {
     let mut sample = calm(second);
     change(&mut sample);
-    Body::Postgres(Box::new(sample))
+    Body::Postgres(Arc::new(sample))
 }
 
 pub(crate) fn healthy(second: i64) -> Body {
@@ -142,7 +142,7 @@ fn of_sessions() -> Vec<Case> {
         Case {
             check: "blocking",
             seconds: 1,
-            sample: |second| Body::Postgres(Box::new(moment::postgres(second, true))),
+            sample: |second| Body::Postgres(Arc::new(moment::postgres(second, true))),
             severity: Severity::Critical,
             says: "4242 reports-worker, idle in transaction 8m12s, blocks 19 sessions (longest 8m02s)",
             blind: (

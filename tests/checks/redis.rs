@@ -14,7 +14,7 @@ fn changed(second: i64, change: impl FnOnce(&mut Sample)) -> Body {
     let seconds = u64::try_from(second).unwrap();
     (sample.keyspace_hits, sample.keyspace_misses) = (Some(1000 + seconds * 95), Some(400 + seconds * 5));
     change(&mut sample);
-    Body::Redis(Box::new(sample))
+    Body::Redis(Arc::new(sample))
 }
 
 pub(crate) fn healthy(second: i64) -> Body {

@@ -341,7 +341,7 @@ fn of_replication() -> Vec<Case> {
             seconds: 62,
             sample: |second| {
                 let Body::Postgres(mut it) = on_standby(second, true) else { unreachable!() };
-                database(&mut it, |counters| counters.conflicts = second / 6);
+                database(Arc::make_mut(&mut it), |counters| counters.conflicts = second / 6);
                 Body::Postgres(it)
             },
             severity: Severity::Warning,

@@ -7,6 +7,7 @@ use dbtriage::model::postgres::{Lock, State};
 use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason, TargetId};
 use dbtriage::terminal::Input;
 use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
 
 use super::moment::{ago, app, at, lock, names, postgres, press, sample, session, tag};
 use super::{frame, roles};
@@ -120,7 +121,7 @@ fn a_rule_is_looked_at_again_by_the_server() {
             session.state_change = now.checked_sub(SignedDuration::from_secs(600)).ok();
         }
     }
-    app.update(at(4), sample(4, Body::Postgres(Box::new(long_idle))));
+    app.update(at(4), sample(4, Body::Postgres(Arc::new(long_idle))));
     press(&mut app, 120, 40, &["M"]);
     insta::assert_snapshot!("the_ready_made_selections", frame(&mut app, 120, 40));
     press(&mut app, 120, 40, &["1", "K"]);
@@ -145,7 +146,7 @@ fn what_was_done_stands_in_the_events() {
     let order = ordered(key(&mut app, ms(4, 300), "y")).pop().unwrap();
     assert_eq!((order.record.before.blocked, order.record.before.behind), (Some(19), Some(19)));
     app.update(ms(4, 400), outcome(&order, ActionReply::Signalled));
-    let later = app.update(at(6), sample(6, Body::Postgres(Box::new(postgres(6, false)))));
+    let later = app.update(at(6), sample(6, Body::Postgres(Arc::new(postgres(6, false)))));
     let [Effect::Keep(record)] = &later[..] else { panic!("{later:?}") };
     assert_eq!(record.after.and_then(|after| after.blocked), Some(0));
     assert_eq!(record.sql, "SELECT pg_terminate_backend(...)");
@@ -203,14 +204,14 @@ fn what_has_left_the_forest_stays_struck_for_three_ticks() {
     let without = |second: i64| {
         let mut moment = postgres(second, true);
         if let Reading::Fresh(table) = &mut moment.locks {
-            let table = std::sync::Arc::make_mut(table);
+            let table = Arc::make_mut(table);
             table.rows.retain(|row| row.pid != Some(4340));
         }
         moment
     };
     let mut seen = Vec::new();
     for second in 4..9 {
-        app.update(at(second), sample(second, Body::Postgres(Box::new(without(second)))));
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(without(second)))));
         let shown = frame(&mut app, 80, 24);
         if second == 4 {
             insta::assert_snapshot!(shown.clone());
@@ -241,7 +242,7 @@ fn a_batch_stops_when_the_server_is_lost() {
 #[test]
 fn what_has_left_together_stays_in_its_order() {
     let mut app = app(true);
-    app.update(at(4), sample(4, Body::Postgres(Box::new(postgres(4, false)))));
+    app.update(at(4), sample(4, Body::Postgres(Arc::new(postgres(4, false)))));
     press(&mut app, 80, 24, &["2"]);
     let shown = frame(&mut app, 80, 24);
     let places: Vec<usize> =
@@ -270,7 +271,7 @@ fn a_session_out_of_sight_is_not_asked_about() {
         sessions[0].xact_start = Some(at(4));
     }
     press(&mut app, 80, 24, &[]);
-    app.update(at(5), sample(5, Body::Postgres(Box::new(later))));
+    app.update(at(5), sample(5, Body::Postgres(Arc::new(later))));
     assert!(!frame(&mut app, 80, 24).contains(">   4242"));
     press(&mut app, 80, 24, &["K"]);
     let shown = frame(&mut app, 80, 24);
@@ -310,7 +311,7 @@ fn an_opened_queue_stays_open_when_its_head_has_changed() {
     // The first is done: the second holds the tuple now and waits for the transaction.
     let mut handed_on = postgres(5, true);
     if let Reading::Fresh(table) = &mut handed_on.locks {
-        let table = std::sync::Arc::make_mut(table);
+        let table = Arc::make_mut(table);
         table.rows.retain(|row| row.pid != Some(4311));
         let tuple = |row: &&mut Lock| row.pid == Some(4312) && &*row.tag.locktype == "tuple";
         let row = table.rows.iter_mut().find(tuple).unwrap();
@@ -322,7 +323,7 @@ fn an_opened_queue_stays_open_when_its_head_has_changed() {
         row.waitstart = None;
         table.rows.push(waits);
     }
-    app.update(at(5), sample(5, Body::Postgres(Box::new(handed_on))));
+    app.update(at(5), sample(5, Body::Postgres(Arc::new(handed_on))));
     let shown = frame(&mut app, 80, 24);
     assert!(shown.contains("4320") && !shown.contains("more want ExclusiveLock"), "{shown}");
 }
@@ -336,7 +337,7 @@ fn a_server_that_does_not_answer_slows_the_pace() {
         let more = (0..100).map(|n| session(at(4), 6000 + n, "web", State::Idle, 60, "SELECT 1"));
         sessions.extend(more);
     }
-    app.update(at(4), sample(4, Body::Postgres(Box::new(moment))));
+    app.update(at(4), sample(4, Body::Postgres(Arc::new(moment))));
     press(&mut app, 120, 40, &["Esc"]);
     app.update(ms(4, 300), Msg::Input(Input::Key("Esc".parse().unwrap())));
     press(&mut app, 120, 40, &["u", "a", "K"]);
@@ -360,7 +361,7 @@ fn a_selected_row_that_has_left_is_told_by_who_it_was() {
     let mut app = app(true);
     press(&mut app, 80, 24, &["2", "Down"]);
     for second in 4..12 {
-        app.update(at(second), sample(second, Body::Postgres(Box::new(postgres(second, false)))));
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(postgres(second, false)))));
         let shown = frame(&mut app, 80, 24);
         assert!(shown.contains("4311 reports-worker has gone"), "after {second}s\n{shown}");
     }

@@ -17,7 +17,7 @@ fn after(change: impl Fn(&mut Sample)) -> App {
     for second in 0..3 {
         let mut read = postgres(second, true);
         change(&mut read);
-        app.update(at(second), sample(second, Body::Postgres(Box::new(read))));
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(read))));
     }
     app
 }
@@ -78,7 +78,7 @@ fn what_helps_against_an_outage_is_a_key_away() {
 fn a_slow_network_is_told_as_late() {
     let mut app = empty_app(false);
     for second in 0..3 {
-        let mut late = sample(second, Body::Postgres(Box::new(postgres(second, false))));
+        let mut late = sample(second, Body::Postgres(Arc::new(postgres(second, false))));
         if let Msg::Sample(sample) = &mut late {
             sample.asked_at = at(second - 2);
         }

@@ -15,6 +15,7 @@ mod acting;
 mod incident;
 mod moment;
 mod panes;
+mod past;
 mod picture;
 
 use dbtriage::app::{App, Msg, Role};
@@ -27,6 +28,7 @@ use jiff::SignedDuration;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
+use std::sync::Arc;
 use strum::IntoEnumIterator as _;
 
 use moment::{ago, app, at, empty_app, postgres, press, sample, session};
@@ -118,7 +120,7 @@ fn a_question_about_a_session_that_has_changed_is_disarmed() {
         sessions[0].xact_start = ago(at(5), 1);
     }
     app.drawn(at(4));
-    app.update(at(5), sample(5, Body::Postgres(Box::new(sample_now))));
+    app.update(at(5), sample(5, Body::Postgres(Arc::new(sample_now))));
     insta::assert_snapshot!(frame(&mut app, 80, 24));
     let effects = app.update(at(6), Msg::Input(Input::Key("y".parse().unwrap())));
     assert!(effects.is_empty(), "{effects:?}");
@@ -216,7 +218,7 @@ fn a_server_without_the_extension_says_how_to_get_it() {
         "CREATE EXTENSION pg_stat_statements;  (needs shared_preload_libraries = 'pg_stat_statements')",
     );
     sample_now.statements = Reading::Unavailable(reason);
-    app.update(at(0), sample(0, Body::Postgres(Box::new(sample_now))));
+    app.update(at(0), sample(0, Body::Postgres(Arc::new(sample_now))));
     press(&mut app, 80, 24, &["3"]);
     insta::assert_snapshot!(frame(&mut app, 80, 24));
 }
@@ -264,14 +266,14 @@ fn the_selection_follows_its_session() {
         sessions.remove(0);
         sessions.insert(0, session(at(5), 3000, "billing", State::Active, 9000, "VACUUM"));
     }
-    app.update(at(5), sample(5, Body::Postgres(Box::new(next))));
+    app.update(at(5), sample(5, Body::Postgres(Arc::new(next))));
     assert_eq!(app.activity.list.selected, before);
     // And when the session itself has gone, its row stays, struck through.
     let mut gone = postgres(6, true);
     if let Reading::Fresh(sessions) = &mut gone.sessions {
         sessions.retain(|session| session.id.pid != 4312);
     }
-    app.update(at(6), sample(6, Body::Postgres(Box::new(gone))));
+    app.update(at(6), sample(6, Body::Postgres(Arc::new(gone))));
     assert_eq!(app.activity.list.selected, before);
     let buffer = drawn(&mut app, 120, 40, &theme("default"), Glyphs::BLOCK);
     let struck = buffer.content().iter().filter(|cell| cell.modifier.contains(Modifier::CROSSED_OUT)).count();
@@ -285,7 +287,7 @@ fn the_selection_follows_its_session() {
 #[test]
 fn a_message_says_why_a_command_does_not_work() {
     let mut app = empty_app(true);
-    app.update(at(0), sample(0, Body::Postgres(Box::new(postgres(0, true)))));
+    app.update(at(0), sample(0, Body::Postgres(Arc::new(postgres(0, true)))));
     press(&mut app, 80, 24, &["K"]);
     let toast = app.toast.clone().unwrap();
     assert_eq!(

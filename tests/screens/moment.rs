@@ -390,8 +390,8 @@ pub(crate) fn at(second: i64) -> Timestamp {
 pub(crate) fn app(incident: bool) -> App {
     let mut app = empty_app(false);
     for second in 0..4 {
-        app.update(at(second), sample(second, Body::Postgres(Box::new(postgres(second, incident)))));
-        app.update(at(second), sample(second, Body::Redis(Box::new(redis(u64::try_from(second).unwrap())))));
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(postgres(second, incident)))));
+        app.update(at(second), sample(second, Body::Redis(Arc::new(redis(u64::try_from(second).unwrap())))));
     }
     app
 }

@@ -36,7 +36,7 @@ fn two_minutes() -> App {
         });
         let idle = session(now, 900, "billing", State::IdleInTransaction, 60, "UPDATE orders SET total = 1");
         read.sessions = Reading::Fresh(all.chain([idle]).collect());
-        app.update(now, sample(second, Body::Postgres(Box::new(read))));
+        app.update(now, sample(second, Body::Postgres(Arc::new(read))));
     }
     app
 }
@@ -151,7 +151,7 @@ fn with_tables(change: impl Fn(&mut Sample)) -> App {
         let mut read = postgres(second, false);
         read.tables = Some(Arc::new(tables(second)));
         change(&mut read);
-        app.update(at(second), sample(second, Body::Postgres(Box::new(read))));
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(read))));
     }
     app
 }
@@ -222,7 +222,7 @@ fn a_node_of_a_redis_cluster_tells_the_state_of_the_cluster() {
         upkeep.monitors = Reading::Fresh(vec!["alice 10.0.0.9:51000".into()]);
         read.upkeep = Some(Arc::new(upkeep));
         read.master_link_status = Some("up".into());
-        app.update(at(second), sample(second, Body::Redis(Box::new(read))));
+        app.update(at(second), sample(second, Body::Redis(Arc::new(read))));
     }
     press(&mut app, 120, 30, &["5", "z"]);
     assert_snapshot!(frame(&mut app, 120, 30));
@@ -258,7 +258,7 @@ fn who_was_active_long_ago_is_forgotten_before_how_many_were() {
         let mut read = postgres(second, false);
         let many = (0..2_000).map(|n| session(now, 10_000 + n, "web", State::Active, 1, "SELECT 1"));
         read.sessions = Reading::Fresh(many.collect());
-        app.update(now, sample(second, Body::Postgres(Box::new(read))));
+        app.update(now, sample(second, Body::Postgres(Arc::new(read))));
     }
     press(
         &mut app,
@@ -268,7 +268,7 @@ fn who_was_active_long_ago_is_forgotten_before_how_many_were() {
     );
     let shown = frame(&mut app, 80, 24);
     assert!(shown.contains("who was active then is not kept any more"), "{shown}");
-    let waits = app.pg_observer().unwrap().waits();
+    let waits = app.live_pg().unwrap().waits();
     let oldest = waits.bins(12).into_iter().find_map(|bin| bin.averages).unwrap();
     assert_eq!(oldest[Class::Cpu as usize].to_bits(), 2_000.0_f64.to_bits());
 }

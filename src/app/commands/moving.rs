@@ -97,11 +97,17 @@ pub(super) fn start_typing(app: &mut App) -> Vec<Effect> {
     Vec::new()
 }
 
+/// To an earlier or a later sample.
+pub(super) fn step_time(app: &mut App, by: isize) -> Vec<Effect> {
+    app.step_sample(by);
+    Vec::new()
+}
+
 /// To the right: a folded queue opens, a moment later is looked at; to the left the reverse.
 pub(super) fn sideways(app: &mut App, by: i64) -> Vec<Effect> {
     if app.focus == Pane::Waits {
-        app.step_moment(by);
-        return changed(app);
+        app.step_bin(by);
+        return Vec::new();
     }
     if by > 0 {
         super::open_fold(app);

@@ -3,6 +3,7 @@
 use super::super::{App, Pane, RowKey, Shown, confirm};
 use super::{copied, opens, selected_session};
 use crate::engine::missing::grant;
+use crate::format::{age_at, clock};
 use crate::model::Kind;
 use crate::model::postgres::State;
 
@@ -101,6 +102,11 @@ pub(super) fn action_disabled(app: &App) -> Option<String> {
     if app.options.read_only {
         return Some("started with --read-only".into());
     }
+    if let Some(past) = &app.past {
+        let (at, age) = (clock(past.at), age_at(past.at, app.now));
+        let live = app.options.keymap.hint("live");
+        return Some(format!("this was {age} ago, at {at}; {live} goes back to the present"));
+    }
     let Some(observer) = app.pg_observer() else { return Some("no PostgreSQL server is watched".into()) };
     let Some(tick) = app.pg() else { return Some("no sample yet".into()) };
     if observer.outage().is_some() {
@@ -124,5 +130,9 @@ pub(super) fn only_sideways(app: &App) -> Option<String> {
 }
 
 pub(super) fn is_live(app: &App) -> Option<String> {
-    app.waits.moment.is_none().then(|| "what is shown is live".into())
+    (!app.is_past()).then(|| "what is shown is live".into())
+}
+
+pub(super) fn nothing_kept(app: &App) -> Option<String> {
+    app.observers.iter().all(|observer| observer.times().next().is_none()).then(|| "no sample yet".into())
 }

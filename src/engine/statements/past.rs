@@ -3,6 +3,7 @@
 //! It must not know what is told of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -17,8 +18,8 @@ const MINUTE_SECONDS: f64 = 60.0;
 pub(super) const HOUR_SECONDS: f64 = 3600.0;
 /// The time over which a rise in calls is judged.
 pub(super) const RISE_SECONDS: f64 = 300.0;
-/// Readings kept: an hour and the minute that is going on.
-const READINGS_MAX: usize = 62;
+/// Readings kept: an hour, the minute that is going on, and a quarter of an hour for who looks back as far.
+const READINGS_MAX: usize = 77;
 /// Statements kept of each reading: so many with the most calls, and with the most time.
 const KEPT_OF_READING: usize = 500;
 /// Statements with a trend.
@@ -40,10 +41,10 @@ impl Counted {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reading {
     at: Timestamp,
-    counted: BTreeMap<StatementKey, Counted>,
+    counted: Arc<BTreeMap<StatementKey, Counted>>,
 }
 
 /// The last hour of the counters of one server.
@@ -74,10 +75,22 @@ impl Past {
             return;
         }
         let kept = most(&now.rows, |row| float(row.calls)).chain(most(&now.rows, |row| row.total_exec_ms));
-        let counted = kept.map(|row| (row.key, Counted::of(row, now.read_at))).collect();
+        let counted = kept.map(|row| (row.key, Counted::of(row, now.read_at))).collect::<BTreeMap<_, _>>();
+        let counted = Arc::new(counted);
         self.readings.push_back(Reading { at: now.read_at, counted });
         if self.readings.len() > READINGS_MAX {
             self.readings.pop_front();
+        }
+    }
+
+    /// What was kept before a reading; nothing where the counters were reset since.
+    pub(super) fn before(&self, now: &Statements) -> Self {
+        let is_before = |reading: &&Reading| reading.at < now.read_at;
+        let readings = self.readings.iter().take_while(is_before).cloned().collect();
+        if self.reset == now.stats_reset {
+            Self { reset: self.reset, readings, trends: BTreeMap::new() }
+        } else {
+            Self::default()
         }
     }
 

@@ -394,7 +394,7 @@ impl Sampler {
             upkeep: catalog.upkeep,
             tables: self.tables(pace),
         };
-        let body = Body::Postgres(Box::new(sample));
+        let body = Body::Postgres(Arc::new(sample));
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await
     }
 

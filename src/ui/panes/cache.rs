@@ -7,14 +7,15 @@ use crate::app::{App, Role, Scale, Span};
 use crate::engine::rates::float;
 use crate::engine::{Metric, Observer, PgTick, RedisTick};
 use crate::format;
+use crate::model::TargetId;
 use crate::model::redis::Sample;
 use crate::ui::canvas::{Canvas, below, row};
 use crate::ui::widgets::trend;
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
     let mut area = area;
-    if let (Some(observer), Some(tick)) = (app.pg_observer(), app.pg()) {
-        postgres(canvas, area, observer, tick);
+    if let (Some(target), Some(tick)) = (app.postgres, app.pg()) {
+        postgres(canvas, area, (app, target), tick);
         area = below(area, 3);
     }
     match (app.redis_observer(), app.redis_tick()) {
@@ -31,25 +32,25 @@ fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "?".into(), show)
 }
 
+/// Whose figures, and where their trend is kept.
+type Whose<'a> = (&'a App, TargetId);
+
 /// A label, its figure and its trend.
 fn figure(
     canvas: &Canvas<'_>,
-    observer: &Observer,
+    (app, target): Whose<'_>,
     label: &str,
     value: &str,
     metric: Metric,
     scale: Scale,
-) -> [Span; 3] {
+) -> Vec<Span> {
     const SLOTS: usize = 10;
-    let drawn = trend::inline(&observer.history().series(metric, SLOTS), scale, canvas.glyphs().ascii);
-    [
-        Span::new(Role::Label, format!("  {label} ")),
-        Span::text(format!("{value} ")),
-        Span::new(Role::Dim, format!("{drawn:>SLOTS$}")),
-    ]
+    let mut spans = vec![Span::new(Role::Label, format!("  {label} ")), Span::text(format!("{value} "))];
+    spans.extend(trend::spans(app.trend(target, metric, SLOTS), SLOTS, scale, canvas.glyphs().ascii));
+    spans
 }
 
-fn postgres(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick: &PgTick) {
+fn postgres(canvas: &mut Canvas<'_>, area: Rect, whose: Whose<'_>, tick: &PgTick) {
     let cache = &tick.cache;
     let hit = match (cache.buffer_hit_ratio, cache.blocks_hit_per_second) {
         (Some(ratio), _) => format::share(ratio),
@@ -59,10 +60,10 @@ fn postgres(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick: &PgT
     let per_second =
         |value: Option<f64>, unit: &str| known(value, |rate| format!("{}{unit}/s", format::count(rate)));
     let mut first = vec![Span::new(Role::Title, "  PostgreSQL")];
-    first.extend(figure(canvas, observer, "hit", &hit, Metric::BufferHitRatio, Scale::Percent));
+    first.extend(figure(canvas, whose, "hit", &hit, Metric::BufferHitRatio, Scale::Percent));
     first.extend(figure(
         canvas,
-        observer,
+        whose,
         "reads",
         &per_second(cache.blocks_read_per_second, " blocks"),
         Metric::BlocksRead,
@@ -89,10 +90,10 @@ fn redis(canvas: &mut Canvas<'_>, area: Rect, app: &App, observer: &Observer, ti
     let name = Span::new(Role::Title, format!("  Redis {}", observer.target.name));
     if let Some(outage) = observer.outage() {
         let text =
-            format!("  {} for {}: {}", outage.kind, format::age_at(outage.since, app.now), outage.reason);
+            format!("  {} for {}: {}", outage.kind, format::age_at(outage.since, app.clock()), outage.reason);
         canvas.spans(row(area, 0), &[name, Span::new(Role::Critical, text)]);
         let Some(last) = observer.tick() else { return };
-        let age = format::age_at(last.taken_at, app.now);
+        let age = format::age_at(last.taken_at, app.clock());
         canvas.spans(row(area, 1), &[Span::new(Role::Warning, format!("    what follows is {age} old"))]);
     } else {
         let state = match tick {
@@ -107,11 +108,11 @@ fn redis(canvas: &mut Canvas<'_>, area: Rect, app: &App, observer: &Observer, ti
     }
     let area = below(area, if observer.outage().is_some() { 2 } else { 1 });
     if let Some(tick) = tick {
-        redis_figures(canvas, area, observer, tick);
+        redis_figures(canvas, area, (app, observer.target.id), tick);
     }
 }
 
-fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick: &RedisTick) {
+fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, whose: Whose<'_>, tick: &RedisTick) {
     let (sample, rates) = (&tick.sample, &tick.rates);
     let hit = match (rates.hit_ratio, rates.hits_per_second) {
         (Some(ratio), _) => format::share(ratio),
@@ -119,10 +120,10 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick:
         (None, None) => "?".into(),
     };
     let rate = |value: Option<f64>| known(value, |rate| format!("{}/s", format::count(rate)));
-    let mut line = figure(canvas, observer, "  hit", &hit, Metric::RedisHitRatio, Scale::Percent).to_vec();
+    let mut line = figure(canvas, whose, "  hit", &hit, Metric::RedisHitRatio, Scale::Percent);
     line.extend(figure(
         canvas,
-        observer,
+        whose,
         "evictions",
         &rate(rates.evictions_per_second),
         Metric::RedisEvictions,
@@ -131,7 +132,7 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, observer: &Observer, tick:
     canvas.spans(row(area, 0), &line);
     let mut line = figure(
         canvas,
-        observer,
+        whose,
         "  commands",
         &rate(rates.commands_per_second),
         Metric::RedisCommands,

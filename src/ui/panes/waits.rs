@@ -40,7 +40,7 @@ pub(super) fn title(app: &App) -> String {
 }
 
 pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
-    let Some(observer) = app.pg_observer() else { return };
+    let Some(observer) = app.live_pg() else { return };
     let waits = observer.waits();
     let width = area.width.saturating_sub(SCALE + 1);
     let bins = waits.bins(width.into());

@@ -2,7 +2,7 @@
 
 use sparklines::StringSpark;
 
-use crate::app::Scale;
+use crate::app::{Role, Scale, Span};
 use crate::engine::Series;
 
 /// Steps from nothing to full.
@@ -39,6 +39,23 @@ pub(in crate::ui) fn inline(series: &Series, scale: Scale, ascii: bool) -> Strin
             Some(value) => spark.spark(&[value]).chars().next().filter(|c| *c != ' ').unwrap_or(lowest),
         })
         .collect()
+}
+
+/// The same in spans, so wide; the place of the moment that is looked at stands out.
+pub(in crate::ui) fn spans(
+    (series, place): (Series, Option<usize>),
+    width: usize,
+    scale: Scale,
+    ascii: bool,
+) -> Vec<Span> {
+    let drawn = format!("{:>width$}", inline(&series, scale, ascii));
+    let Some(place) = place.map(|place| place + width.saturating_sub(series.len())) else {
+        return vec![Span::new(Role::Dim, drawn)];
+    };
+    let part = |role, range: std::ops::Range<usize>| {
+        Span::new(role, drawn.chars().skip(range.start).take(range.len()).collect::<String>())
+    };
+    vec![part(Role::Dim, 0..place), part(Role::Selected, place..place + 1), part(Role::Dim, place + 1..width)]
 }
 
 #[cfg(test)]
