@@ -9,6 +9,7 @@ mod commands;
 mod confirm;
 mod detail;
 mod events;
+mod export;
 mod going;
 mod incident;
 mod keymap;
@@ -17,11 +18,14 @@ mod list;
 mod locks;
 mod many;
 mod marks;
+mod messages;
 mod outcome;
 mod overlay;
 mod pane;
 mod past;
 mod plan;
+mod recovery;
+mod replay;
 mod server;
 mod statements;
 mod table;
@@ -29,8 +33,7 @@ mod tables;
 mod vitals;
 mod waits;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -41,7 +44,8 @@ pub use columns::Columns;
 pub use commands::{COMMANDS, Command, Group};
 pub use confirm::{Change, Confirm};
 pub use detail::{Detail, Sheet};
-pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn};
+pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn, What};
+pub use export::{EXPORTS, Export, Paper};
 pub use keymap::Keymap;
 pub use limits::Limits;
 pub use list::{ListState, RowKey};
@@ -50,11 +54,14 @@ pub use locks::{
 };
 pub use many::{Advisory, Entry, Many, Phase};
 pub use marks::{Marks, Rule, RuleMenu, chosen as chosen_by_rule};
+pub use messages::{Effect, Msg, Order};
 pub use overlay::Overlay;
 use overlay::Question;
 pub use pane::{Pane, Viewport};
 pub use past::Past;
 pub use plan::Plan;
+pub use recovery::{COLUMNS as RECOVERY_COLUMNS, RecoveryRow, shown as shown_figure};
+pub use replay::{Replay, ReplayNews, ReplayOrder};
 pub use table::{Align, Cell, Column, Role, Span, Value, Width};
 pub use tables::{
     CONSTRAINT_COLUMNS, CellOf, INDEX_COLUMNS, Shown, TableLine, constraint as constraint_of,
@@ -64,10 +71,11 @@ pub use vitals::{Scale, Vital, redis as redis_vital, vitals};
 pub use waits::{COLUMNS as WAIT_COLUMNS, WaitLine};
 
 use crate::engine::findings::Subject;
+use crate::engine::recovery::Watch;
 use crate::engine::{Observer, PgTick, RedisTick, Severity, Tick};
-use crate::model::action::{Action, Holdings, Operator, Outcome, Record};
+use crate::model::action::{Operator, Record};
 use crate::model::postgres::Session;
-use crate::model::{Kind, Reason, Sample, Target, TargetId};
+use crate::model::{Body, Kind, Sample, Target, TargetId};
 use crate::terminal::Input;
 use crate::text;
 
@@ -75,65 +83,6 @@ use crate::text;
 const TOAST: SignedDuration = SignedDuration::from_secs(6);
 /// How long the outcome of an action stays.
 const OUTCOME_TOAST: SignedDuration = SignedDuration::from_secs(12);
-
-/// Everything that can happen.
-#[derive(Debug)]
-pub enum Msg {
-    /// A key, a paste, a new size.
-    Input(Input),
-    /// A source has read its target.
-    Sample(Box<Sample>),
-    /// The action of a record is over, as far as it was watched.
-    Outcome(u64, Box<Outcome>),
-    /// The locks of a process have been read.
-    Holdings(TargetId, i32, Result<Holdings, Reason>),
-    /// It has been read who holds advisory locks.
-    AdvisoryHolders(TargetId, Result<Vec<i32>, Reason>),
-    /// The plan of a statement, or why there is none.
-    Plan(TargetId, Arc<str>, Result<Vec<String>, Reason>),
-    /// Something to tell the person.
-    Notice(Severity, String),
-    /// Time has passed.
-    Timer,
-}
-
-/// Everything the runtime is asked to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Act on a session of a target; the record is kept before the signal is sent.
-    Act(Box<Order>),
-    /// Keep what came of an action.
-    Keep(Box<Record>),
-    /// Do not send what has been ordered under these records and has not been sent yet.
-    Withdraw(Vec<u64>),
-    /// Read every lock of a process, and whom one of its waiters waits for.
-    ReadHoldings(TargetId, i32, Option<i32>),
-    /// Read who holds advisory locks.
-    ReadAdvisoryHolders(TargetId),
-    /// Ask for the plan of a statement of a database.
-    Explain(TargetId, Arc<str>, Arc<str>),
-    /// Copy a text to the clipboard.
-    Copy(String),
-    /// Sample at this interval from now on.
-    SetInterval(Duration),
-    /// Draw everything anew.
-    Redraw,
-    /// Give the terminal back to the shell.
-    Suspend,
-    /// End the program; true: leave the last screen in the scrollback.
-    Quit(bool),
-}
-
-/// An action to carry out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Order {
-    /// The server.
-    pub target: TargetId,
-    /// What to do.
-    pub action: Action,
-    /// What is kept of it.
-    pub record: Record,
-}
 
 /// Names a finding for as long as it lasts.
 pub type FindingKey = (TargetId, &'static str, Subject);
@@ -149,6 +98,24 @@ pub struct Toast {
     pub until: Timestamp,
     /// Whether it tells what came of an action.
     pub outcome: bool,
+}
+
+/// What is being typed into the last line.
+#[derive(Debug, Clone)]
+pub struct Typing {
+    /// The text.
+    pub input: tui_input::Input,
+    /// Whether it is a time to go to, and not a filter.
+    pub is_time: bool,
+}
+
+/// What is recorded now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Whether the last hours are.
+    pub is_rolling: bool,
+    /// The file that is kept in full.
+    pub file: Option<String>,
 }
 
 /// What the program starts with.
@@ -175,6 +142,8 @@ pub struct Options {
 /// The state of the program.
 #[derive(Debug)]
 pub struct App {
+    /// When it began, by the same clock.
+    pub began: Timestamp,
     /// The client's clock at the last message.
     pub now: Timestamp,
     /// The targets, each with what is known of it.
@@ -208,16 +177,21 @@ pub struct App {
     pub marks: Marks,
     /// What stands above the panes.
     pub overlay: Option<Overlay>,
-    /// The filter being typed.
-    pub typing: Option<tui_input::Input>,
+    /// What is being typed.
+    pub typing: Option<Typing>,
     /// The message at the bottom.
     pub toast: Option<Toast>,
     /// What the program was started with.
     pub options: Options,
     /// How the screen is divided now.
     pub viewport: Viewport,
+    /// What is recorded now.
+    pub recording: Recording,
+    /// The recording that is looked at; `None`: the servers themselves.
+    pub replay: Option<Replay>,
     /// The earlier moment that is looked at; `None`: the present.
     pub past: Option<Past>,
+    recoveries: BTreeMap<TargetId, Watch>,
     incident: Option<incident::Incident>,
     pending: outcome::Pending,
     /// Outcomes that wait for their turn at the bottom.
@@ -235,6 +209,7 @@ impl App {
                 .map(|target| target.id)
         };
         Self {
+            began: now,
             now,
             postgres: first(Kind::Postgres),
             redis: first(Kind::Redis),
@@ -255,7 +230,10 @@ impl App {
             toast: None,
             options,
             viewport: Viewport::default(),
+            recording: Recording::default(),
+            replay: None,
             past: None,
+            recoveries: BTreeMap::new(),
             incident: None,
             pending: outcome::Pending::default(),
             untold: VecDeque::new(),
@@ -273,7 +251,7 @@ impl App {
             Msg::Input(Input::Key(chord)) => effects = commands::key(self, chord),
             Msg::Input(Input::Paste(text)) => commands::paste(self, &text),
             Msg::Input(Input::Resize(..)) | Msg::Timer => {}
-            Msg::Sample(sample) => self.take(*sample),
+            Msg::Sample(sample) => self.take(&sample),
             Msg::Outcome(id, outcome) => {
                 if let Some(Overlay::Many(many)) = &mut self.overlay {
                     many.arrived(id, &outcome);
@@ -294,6 +272,9 @@ impl App {
                 }
             }
             Msg::Plan(target, sql, answer) => self.planned(target, &sql, answer),
+            Msg::Note(note) => self.take_note(*note),
+            Msg::Recording(recording) => self.recording = recording,
+            Msg::Replay(news) => self.take_replay_news(news),
             Msg::Notice(severity, text) => self.say(severity, text),
         }
         effects.extend(self.withdraw_stopped());
@@ -410,18 +391,27 @@ impl App {
         if self.private { text::masked(sql).into_owned() } else { sql.to_owned() }
     }
 
-    fn take(&mut self, sample: Sample) {
+    fn take(&mut self, sample: &Sample) {
         let target = sample.target;
         let Some(observer) = self.observers.get_mut(target.0) else { return };
         observer.observe(sample);
         let (name, seen) = (observer.target.name.clone(), observer.take_seen());
+        let is_postgres = observer.target.kind == Kind::Postgres;
         for seen in seen {
             self.events.note_seen(&name, seen);
+        }
+        if is_postgres && matches!(sample.body, Body::Outage(_)) {
+            self.interrupt_recovery(target);
+        } else if is_postgres {
+            self.follow_recovery(target, sample.taken_at);
         }
         let is_critical = self.observers.iter().any(|observer| {
             observer.findings().first().is_some_and(|worst| worst.severity == Severity::Critical)
         });
-        self.incident = incident::Incident::after(self.incident, is_critical, self.now);
+        self.incident = incident::Incident::after(self.incident, is_critical, sample.taken_at);
+        if let Some(replay) = &mut self.replay {
+            replay.played = sample.taken_at.max(replay.played);
+        }
         if let Some(past) = &mut self.past {
             past.samples_since += usize::from(self.postgres.or(self.redis) == Some(target));
         }

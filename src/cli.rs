@@ -49,6 +49,13 @@ pub enum Command {
     /// Watch for some seconds, print what is wrong, exit 0, 1 (warning), 2 (critical) or 3 (no data)
     #[command(disable_help_flag = true, args_override_self = true)]
     Check(CheckArgs),
+    /// Record without a screen, until it is stopped or the time is over
+    #[command(disable_help_flag = true, args_override_self = true)]
+    Record(RecordArgs),
+    /// Look at a recording: the same screen, with pause, steps, speed and a time to go to
+    Replay(ReplayArgs),
+    /// Write a recording up: what happened and what was done, for the report after an incident
+    Timeline(TimelineArgs),
     /// Show, check or locate the configuration
     Config(ConfigArgs),
     /// Print a completion script for a shell
@@ -80,9 +87,23 @@ pub struct ScreenArgs {
     /// Unbind cancel and terminate
     #[arg(long)]
     pub read_only: bool,
+    /// Keep everything in this file as well, literals included unless --redact (R does so from the screen)
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Keep nothing of the last hours
+    #[arg(long)]
+    pub no_record: bool,
     /// Processors of the server: a line in the chart of waits, above which sessions must queue for one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub cpus: Option<u32>,
+    /// How it looks.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// How the screen looks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LookArgs {
     /// Theme: default, dark, mono, or a file in the themes folder of the config
     #[arg(long, value_name = "NAME")]
     pub theme: Option<String>,
@@ -94,13 +115,73 @@ pub struct ScreenArgs {
     pub ascii: bool,
 }
 
+/// Options of `record`.
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// Where to connect.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The file; one that is there is added to
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub output: PathBuf,
+    /// How long to record; without it until it is interrupted
+    #[arg(long = "for", value_name = "DURATION")]
+    pub watch: Option<String>,
+    /// Once the file is larger than so many megabytes it becomes FILE.1, and a new one begins
+    #[arg(long, value_name = "MEGABYTES", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_size: u64,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The recording, or the files of one in their order; without it what was recorded last
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How fast: 1 to 64
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub speed: u32,
+    /// The config file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Show statements without their literals
+    #[arg(long)]
+    pub redact: bool,
+    /// How it looks.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// Options of `timeline`.
+#[derive(Debug, Clone, Args)]
+pub struct TimelineArgs {
+    /// The recording, or the files of one in their order; without it what was recorded last
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// markdown for the report, json for programs
+    #[arg(long, value_enum, default_value_t = TimelineFormat::Markdown)]
+    pub format: TimelineFormat,
+    /// The config file, for the limits of the checks
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How a timeline is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TimelineFormat {
+    /// For the report after the incident.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
 /// Options of `snapshot`.
 #[derive(Debug, Clone, Args)]
 pub struct SnapshotArgs {
     /// Where to connect.
     #[command(flatten)]
     pub connection: ConnectionArgs,
-    /// json for programs, text for a ticket
+    /// json for programs, text for people, markdown for a ticket
     #[arg(long, value_enum, default_value_t = SnapshotFormat::Text)]
     pub format: SnapshotFormat,
     /// Samples to take; rates span the first to the last
@@ -115,8 +196,8 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub connection: ConnectionArgs,
     /// json for programs, text for people and monitors
-    #[arg(long, value_enum, default_value_t = SnapshotFormat::Text)]
-    pub format: SnapshotFormat,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
     /// How long to watch, 1s to 1h; checks that look further back use what they have
     #[arg(long = "for", value_name = "DURATION", default_value = "10s")]
     pub watch: String,
@@ -195,7 +276,18 @@ pub struct ConnectionArgs {
 pub enum SnapshotFormat {
     /// The contract `dbtriage.snapshot/1`.
     Json,
-    /// For people and tickets.
+    /// For people.
+    Text,
+    /// For tickets.
+    Markdown,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// The contract `dbtriage.check/1`.
+    Json,
+    /// For people and monitors.
     Text,
 }
 

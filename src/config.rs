@@ -3,6 +3,7 @@
 //! Composes the settings of every floor; nobody stores the whole. The environment is an argument.
 
 mod file;
+mod recording;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -11,11 +12,12 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 pub use file::{DEFAULT_FILE, File};
+pub use recording::{RecordConfig, ReplayConfig, files, record, replay, timeline};
 pub use targets::{PgTarget, RedisTarget, Targets};
 
 use crate::app::{Columns, Keymap, Limits};
-use crate::cli::{Cli, ColorWhen, ConnectionArgs};
-use crate::engine::Thresholds;
+use crate::cli::{Cli, ColorWhen, ConnectionArgs, LookArgs};
+use crate::engine::{Reach, Thresholds};
 use crate::sources::postgres::settings::Environment;
 use crate::ui::{Glyphs, Theme, themes};
 
@@ -53,6 +55,10 @@ pub struct ScreenConfig {
     pub wait: bool,
     /// Where the log goes.
     pub log: Option<PathBuf>,
+    /// What is recorded.
+    pub record: RecordConfig,
+    /// How far one can look back.
+    pub reach: Reach,
 }
 
 /// Everything a report needs.
@@ -74,20 +80,17 @@ pub struct ReportConfig {
 pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, ConfigError> {
     let args = &cli.screen;
     let file = load(args.connection.config.as_deref(), environment)?;
-    let color = args.color.or(file.color()?).unwrap_or(ColorWhen::Auto);
-    let theme_name = args.theme.as_deref().or(file.theme.as_deref()).unwrap_or("default");
+    let (theme, glyphs) = look(&args.look, &file, environment)?;
     let limits = limits(&file)?;
     Ok(ScreenConfig {
         targets: targets::resolve(&args.connection, &file, environment)?,
         interval: interval(&args.connection, &file)?,
         keymap: Keymap::with_changes(&file.keys).map_err(|error| in_file(&error))?,
         columns: Columns::with_changes(&file.columns).map_err(|error| in_file(&error))?,
-        theme: theme(theme_name, color, environment)?,
-        glyphs: if args.ascii || file.ascii || !locale_is_utf8(environment) {
-            Glyphs::ASCII
-        } else {
-            Glyphs::BLOCK
-        },
+        theme,
+        glyphs,
+        record: recording::of_screen(args, &file, environment)?,
+        reach: reach(&file)?,
         read_only: args.read_only || file.read_only,
         redact: args.connection.redact,
         cpus: args.cpus,
@@ -96,6 +99,25 @@ pub fn screen(cli: &Cli, environment: &Environment) -> Result<ScreenConfig, Conf
         thresholds: Thresholds { protected: limits.protect.clone(), ..file.thresholds },
         limits,
     })
+}
+
+/// Colours and characters.
+fn look(args: &LookArgs, file: &File, environment: &Environment) -> Result<(Theme, Glyphs), ConfigError> {
+    let color = args.color.or(file.color()?).unwrap_or(ColorWhen::Auto);
+    let name = args.theme.as_deref().or(file.theme.as_deref()).unwrap_or("default");
+    let is_ascii = args.ascii || file.ascii || !locale_is_utf8(environment);
+    Ok((theme(name, color, environment)?, if is_ascii { Glyphs::ASCII } else { Glyphs::BLOCK }))
+}
+
+/// How far one can look back.
+fn reach(file: &File) -> Result<Reach, ConfigError> {
+    let known = Reach::default();
+    let minutes = file.history_minutes.unwrap_or(known.seconds / 60);
+    let megabytes = file.history_megabytes.map_or(known.bytes, |megabytes| (megabytes as usize) << 20);
+    if !(1..=60).contains(&minutes) || !(1..=4096).contains(&(megabytes >> 20)) {
+        return Err(in_file("history_minutes is 1 to 60, history_megabytes 1 to 4096"));
+    }
+    Ok(Reach { seconds: minutes * 60, bytes: megabytes })
 }
 
 /// The settings of a report.
@@ -117,6 +139,7 @@ pub fn check(file: &File, environment: &Environment) -> Result<(), ConfigError> 
     Columns::with_changes(&file.columns).map_err(|error| in_file(&error))?;
     interval(&ConnectionArgs::default(), file)?;
     limits(file)?;
+    reach(file)?;
     theme(
         file.theme.as_deref().unwrap_or("default"),
         file.color()?.unwrap_or(ColorWhen::Always),

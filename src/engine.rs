@@ -11,6 +11,7 @@ pub mod locks;
 pub mod missing;
 pub mod privacy;
 pub mod rates;
+pub mod recovery;
 pub mod replication;
 mod ring;
 pub mod statements;
@@ -164,9 +165,11 @@ impl Observer {
     }
 
     /// Takes the next sample.
-    pub fn observe(&mut self, sample: Sample) {
+    pub fn observe(&mut self, sample: &Sample) {
         let taken_at = sample.taken_at;
-        self.derive(&sample);
+        let outage_before = self.outage.take();
+        self.derive(sample);
+        self.note_outage(outage_before.as_ref(), taken_at);
         if let Some(tick) = self.tick.as_ref().filter(|_| self.outage.is_none()).and_then(Tick::postgres) {
             self.changes.observe(&tick.sample, &tick.replication, taken_at);
             self.waits.observe(&tick.sample, taken_at);
@@ -185,11 +188,25 @@ impl Observer {
             thresholds: &self.thresholds,
             now: taken_at,
         };
-        self.findings.update(&situation);
+        let seen = self.findings.update(&situation);
+        for seen in seen {
+            self.changes.note(seen);
+        }
         // A report is over before anybody could look back.
         if self.baseline == Baseline::Previous {
-            self.ring.push(&sample, &self.findings);
+            self.ring.push(sample, &self.findings);
         }
+    }
+
+    fn note_outage(&mut self, before: Option<&Outage>, at: Timestamp) {
+        let (severity, what) = match (before, &self.outage) {
+            (None, Some(outage)) => (Severity::Critical, format!("no data: {}", outage.reason)),
+            (Some(outage), None) => {
+                (Severity::Notice, format!("data again after {}", crate::format::age_at(outage.since, at)))
+            }
+            (None, None) | (Some(_), Some(_)) => return,
+        };
+        self.changes.note(changes::Seen { at, kind: changes::SeenKind::Outage, severity, what });
     }
 
     fn derive(&mut self, sample: &Sample) {
@@ -227,7 +244,28 @@ impl Observer {
     /// An observer of the same target that has seen nothing.
     #[must_use]
     pub fn without_samples(&self) -> Self {
-        Self::new(self.target.clone(), self.baseline, self.thresholds.clone())
+        let reach = self.ring.reach();
+        Self::new(self.target.clone(), self.baseline, self.thresholds.clone()).reaching(reach)
+    }
+
+    /// What is known now, for a report: without what is kept of before.
+    #[must_use]
+    pub fn as_shown(&self) -> Self {
+        let mut shown = self.without_samples();
+        shown.tick.clone_from(&self.tick);
+        shown.outage.clone_from(&self.outage);
+        shown.findings = self.findings.as_told();
+        shown
+    }
+
+    /// The same without the literals of statements.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let mut shown = self.as_shown();
+        if let Some(tick) = &mut shown.tick {
+            privacy::mask_tick(tick);
+        }
+        shown
     }
 
     /// When the samples that one can look back to were taken, oldest first.
@@ -236,7 +274,7 @@ impl Observer {
     }
 
     /// Bytes of memory that looking back takes, about.
-    pub const fn ring_bytes(&self) -> usize {
+    pub fn ring_bytes(&self) -> usize {
         self.ring.bytes()
     }
 

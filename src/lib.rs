@@ -15,7 +15,7 @@
 //! | 3 | [`app`] | state, messages in, effects out, commands, keys, views: pure |
 //! | 2 | [`engine`] | rates, lock forest, findings, history: pure |
 //! | 2 | [`sources`] | PostgreSQL and Redis: all input and output with servers |
-//! | 1 | [`model`] [`mod@format`] [`text`] [`cli`] [`terminal`] | samples, figures, the sanitiser, arguments, the device |
+//! | 1 | [`model`] [`recording`] [`mod@format`] [`text`] [`cli`] [`terminal`] | samples, their written form, figures, the sanitiser, arguments, the device |
 //!
 //! # What holds everywhere
 //!
@@ -32,6 +32,7 @@ pub mod config;
 pub mod engine;
 pub mod format;
 pub mod model;
+pub mod recording;
 pub mod report;
 pub mod runtime;
 pub mod sources;
@@ -81,6 +82,16 @@ fn run(cli: &Cli, environment: &Environment) -> Result<ExitCode, Failure> {
             let config = config::report(&args.connection, environment)?;
             let watch = config::watch(&args.watch)?;
             runtime::check(config, args.format, watch, args.strict)
+        }
+        Some(Command::Record(args)) => {
+            let (config, place, watch) = config::record(args, environment)?;
+            runtime::record(config, place, watch)
+        }
+        Some(Command::Replay(args)) => runtime::replay(config::replay(args, environment)?, environment),
+        Some(Command::Timeline(args)) => {
+            let thresholds = config::timeline(args.config.as_deref(), environment)?;
+            runtime::timeline(&config::files(&args.files, environment)?, &thresholds, args.format)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Config(args)) => show_config(args, environment),
         Some(Command::Completions { shell }) => {

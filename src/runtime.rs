@@ -1,10 +1,14 @@
 //! The only event loop: signals, keys, samples and outcomes in; effects and frames out. Owns the clock.
 
 mod acting;
+mod exporting;
 mod logging;
 mod opening;
 mod painter;
+mod recording;
+mod replay;
 mod screen;
+mod signals;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -14,19 +18,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+pub use recording::record;
+pub use replay::{replay, timeline};
 pub use snapshot::{check, snapshot};
 
 use self::logging::Journal;
 use self::opening::{Handles, Opened};
+use self::recording::Recordings;
+use self::replay::Clock;
 use self::screen::Screen;
-use crate::app::{App, Effect, Msg, Options, Pane};
+use self::signals::{Asked, Signals};
+use crate::app::{App, Effect, Export, Msg, Options, Pane};
 use crate::config::{ConfigError, ScreenConfig};
-use crate::engine::{Baseline, Observer, Severity};
+use crate::engine::{Baseline, Observer, Reach, Severity};
 use crate::model::Sample;
 use crate::model::action::{Operator, Record};
+use crate::recording::Note;
 use crate::sources::Pace;
 use crate::sources::postgres::Withdrawal;
 use crate::sources::postgres::settings::Environment;
@@ -85,9 +94,8 @@ fn start_tokio() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| Failure::usage(format!("cannot start: {error}")))
 }
 
-/// Opens the screen and stays until the person quits.
-pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCode, Failure> {
-    let journal = logging::start(config.log.as_deref())?;
+/// A screen needs a terminal that can show one.
+fn needs_terminal(environment: &Environment) -> Result<(), Failure> {
     let terminal = environment.get("TERM").map_or("", String::as_str);
     if !std::io::IsTerminal::is_terminal(&std::io::stdout())
         || !std::io::IsTerminal::is_terminal(&std::io::stdin())
@@ -100,77 +108,27 @@ pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCod
         let why = if terminal.is_empty() { "TERM is not set" } else { "TERM=dumb cannot show a screen" };
         return Err(Failure::usage(format!("{why}; dbtriage snapshot prints a report without one")));
     }
-    for warning in &config.targets.warnings {
-        logging::warn(warning);
-    }
+    Ok(())
+}
+
+/// Runs what shows a screen. A bug that ends it gives the terminal back before anything is said about it.
+fn guarded(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let tokio = start_tokio()?;
-    // A bug that ends the program gives the terminal back before anything is said about it.
-    let ended = catch_unwind(AssertUnwindSafe(|| tokio.block_on(run(config, journal, environment))));
+    let ended = catch_unwind(AssertUnwindSafe(|| tokio.block_on(work)));
     terminal::restore();
     // Tasks that still wait for a server must not keep the terminal.
     tokio.shutdown_timeout(Duration::from_millis(100));
     ended.unwrap_or_else(|_| Err(logging::failure()))
 }
 
-/// Signals that end the program.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    window_change: Signal,
-    stop: Signal,
-    go_on: Signal,
-}
-
-/// What a signal asks for.
-enum Asked {
-    /// To end, with this exit code: 128 and the signal's number.
-    End(u8),
-    /// To look at the terminal's size.
-    Resize,
-    /// To give the terminal back to the shell.
-    Stop,
-    /// To take the terminal again, which somebody else may have used.
-    GoOn,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            window_change: signal(SignalKind::window_change())?,
-            stop: signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGTSTP as i32))?,
-            go_on: signal(SignalKind::from_raw(nix::sys::signal::Signal::SIGCONT as i32))?,
-        })
+/// Opens the screen and stays until the person quits.
+pub fn screen(config: ScreenConfig, environment: &Environment) -> Result<ExitCode, Failure> {
+    let journal = logging::start(config.log.as_deref())?;
+    needs_terminal(environment)?;
+    for warning in &config.targets.warnings {
+        logging::warn(warning);
     }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::End(130),
-            _ = self.terminate.recv() => Asked::End(143),
-            _ = self.hangup.recv() => Asked::End(129),
-            _ = self.window_change.recv() => Asked::Resize,
-            _ = self.stop.recv() => Asked::Stop,
-            _ = self.go_on.recv() => Asked::GoOn,
-        }
-    }
-
-    /// Waits for a signal that ends the program, before there is a screen.
-    async fn end(&mut self) -> u8 {
-        loop {
-            match self.next().await {
-                Asked::End(code) => return code,
-                Asked::Stop if terminal::has_shell() => {
-                    if let Err(error) = terminal::stop() {
-                        logging::say(&format!("cannot stop: {error}"));
-                    }
-                }
-                Asked::Stop | Asked::Resize | Asked::GoOn => {}
-            }
-        }
-    }
+    guarded(run(config, journal, environment))
 }
 
 async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) -> Result<ExitCode, Failure> {
@@ -189,7 +147,10 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
     };
     let (sample_sender, samples) = mpsc::channel(SAMPLES_MAX);
     let (pace_sender, pace) = watch::channel(Pace::screen(config.interval));
-    let observers = observers(&opened, Baseline::Previous, &config.thresholds);
+    let mut observers = observers(&opened, Baseline::Previous, &config.thresholds);
+    let share = config.reach.bytes / observers.len().max(1);
+    observers = observers.into_iter().map(|it| it.reaching(Reach { bytes: share, ..config.reach })).collect();
+    let targets = observers.iter().map(|observer| observer.target.clone()).collect();
     let options = Options {
         keymap: config.keymap,
         columns: config.columns,
@@ -204,8 +165,11 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
     let screen =
         Screen::enter().map_err(|error| Failure::usage(format!("cannot use the terminal: {error}")))?;
     let handles = Arc::new(opening::start(opened, &pace, &sample_sender));
+    let recordings = Recordings::new(config.record, targets, message_sender.clone());
     let mut session = Session {
         app: App::new(observers, options, now()),
+        clock: Clock::Wall,
+        recordings,
         screen,
         theme: config.theme,
         glyphs: config.glyphs,
@@ -218,10 +182,14 @@ async fn run(config: ScreenConfig, journal: Journal, environment: &Environment) 
         has_gone_on: false,
         ended: None,
         #[cfg(debug_assertions)]
+        trace: trace(environment),
+        #[cfg(debug_assertions)]
         panics: environment.get("DBTRIAGE_TEST_PANIC").is_some_and(|place| place == "draw"),
     };
+    session.recordings.begin(&mut session.app);
     let code = session.serve(&mut signals, samples, messages).await;
     session.keep_untold().await;
+    session.recordings.finish();
     if session.screen.has_panicked() {
         return Err(logging::failure());
     }
@@ -247,7 +215,7 @@ fn observers(opened: &[Opened], baseline: Baseline, thresholds: &crate::engine::
     // What is known already stands on the first frame.
     for sample in opened.iter().filter_map(Opened::outage) {
         if let Some(observer) = observers.get_mut(sample.target.0) {
-            observer.observe(sample);
+            observer.observe(&sample);
         }
     }
     observers
@@ -256,6 +224,8 @@ fn observers(opened: &[Opened], baseline: Baseline, thresholds: &crate::engine::
 /// One run of the screen.
 struct Session {
     app: App,
+    clock: Clock,
+    recordings: Recordings,
     screen: Screen,
     theme: Theme,
     glyphs: Glyphs,
@@ -269,6 +239,9 @@ struct Session {
     /// Whether the signal that ended our own stop is still to come.
     has_gone_on: bool,
     ended: Option<u8>,
+    /// Where a test wants to read what was made of each sample.
+    #[cfg(debug_assertions)]
+    trace: Option<std::fs::File>,
     /// Whether a test wants to see what a bug in drawing leaves behind.
     #[cfg(debug_assertions)]
     panics: bool,
@@ -287,7 +260,8 @@ impl Session {
             if let Some(code) = self.ended {
                 return code;
             }
-            if !is_drawn {
+            // While a recording is gone through to a time, the way there is not shown.
+            if !is_drawn && !self.clock.is_seeking() {
                 self.draw();
             }
             is_drawn = false;
@@ -352,18 +326,32 @@ impl Session {
 
     fn take(&mut self, msg: Msg) {
         match &msg {
+            // What was read is kept before anything is made of it.
+            Msg::Sample(sample) => {
+                self.recordings.keep_sample(sample);
+                self.app.recording = self.recordings.state();
+            }
             Msg::Input(Input::Resize(columns, rows)) => self.screen.resize(*columns, *rows),
             Msg::Outcome(id, _) => drop(self.withdrawals.remove(id)),
             Msg::Input(_)
-            | Msg::Sample(_)
             | Msg::Holdings(..)
             | Msg::AdvisoryHolders(..)
             | Msg::Plan(..)
+            | Msg::Note(_)
+            | Msg::Recording(_)
+            | Msg::Replay(_)
             | Msg::Notice(..)
             | Msg::Timer => {}
         }
+        #[cfg(debug_assertions)]
+        let sampled = if let Msg::Sample(sample) = &msg { Some(sample.target) } else { None };
         for effect in self.app.update(now(), msg) {
             self.carry_out(effect);
+        }
+        #[cfg(debug_assertions)]
+        if let (Some(target), Some(file)) = (sampled, &mut self.trace) {
+            use std::io::Write as _;
+            drop(writeln!(file, "{}", crate::report::trace(&self.app, target).unwrap_or_default()));
         }
     }
 
@@ -388,6 +376,7 @@ impl Session {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Act(order) => {
+                self.recordings.keep_order(&order);
                 let withdrawal = Withdrawal::default();
                 self.withdrawals.insert(order.record.id, withdrawal.clone());
                 let handles = Arc::clone(&self.handles);
@@ -396,7 +385,15 @@ impl Session {
             Effect::Withdraw(ids) => {
                 ids.iter().filter_map(|id| self.withdrawals.get(id)).for_each(Withdrawal::ask);
             }
-            Effect::Keep(record) => {
+            Effect::Note(note) => self.recordings.keep_note(*note),
+            Effect::Record(is_on) => {
+                let said = self.recordings.turn(is_on, now());
+                self.app.recording = self.recordings.state();
+                self.take(said);
+            }
+            Effect::Replay(order) => self.clock.order(order),
+            Effect::Keep(record, target, severity) => {
+                self.recordings.keep_note(Note::Action(record.clone(), target, Some(severity), false));
                 acting::keep_outcome(self.journal.clone(), *record, self.messages.clone());
             }
             Effect::ReadHoldings(target, pid, waiter) => {
@@ -409,6 +406,7 @@ impl Session {
             Effect::Explain(target, database, sql) => {
                 acting::explain(Arc::clone(&self.handles), target, (database, sql), self.messages.clone());
             }
+            Effect::Export(export) => self.export(export),
             Effect::Copy(text) => self.copy(text),
             Effect::SetInterval(interval) => self.pace.send_modify(|pace| {
                 *pace = Pace { tables_of: pace.tables_of, ..Pace::screen(interval) };
@@ -423,6 +421,20 @@ impl Session {
                 self.ended = Some(0);
             }
         }
+    }
+
+    fn export(&mut self, export: Export) {
+        let told = match exporting::text(&self.app, export.paper) {
+            Ok(text) if export.is_copy => return self.copy(text),
+            Ok(text) => exporting::keep(&text, export.paper, self.app.clock())
+                .map(|path| format!("written to {}", path.display()))
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error),
+        };
+        self.take(match told {
+            Ok(told) => Msg::Notice(Severity::Notice, told),
+            Err(error) => Msg::Notice(Severity::Warning, format!("cannot write it down: {error}")),
+        });
     }
 
     /// Inside tmux its own buffer is better, but another program may hang and so runs beside the loop; OSC 52 goes
@@ -464,6 +476,12 @@ impl Session {
             self.ended = Some(129);
         }
     }
+}
+
+/// The file that a test has named.
+#[cfg(debug_assertions)]
+fn trace(environment: &Environment) -> Option<std::fs::File> {
+    std::fs::File::create(environment.get("DBTRIAGE_TEST_TRACE")?).ok()
 }
 
 /// What became of a copy.

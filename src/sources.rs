@@ -6,6 +6,7 @@
 
 mod backoff;
 pub mod postgres;
+pub mod recording;
 pub mod redis;
 
 use std::time::Duration;

@@ -52,6 +52,7 @@ pub fn draw(buffer: &mut Buffer, app: &App, layout: &Layout, theme: &Theme, glyp
         Some(Overlay::Many(many)) => many::draw(&mut canvas, layout, many),
         Some(Overlay::Server(offset)) => overlay::server(&mut canvas, layout, app, *offset),
         Some(Overlay::Plan(plan)) => overlay::plan(&mut canvas, layout, app, plan),
+        Some(Overlay::Export(place)) => overlay::export(&mut canvas, layout, *place),
         Some(Overlay::Rules(menu)) => many::rules(&mut canvas, layout, app, *menu),
     }
 }

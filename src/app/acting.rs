@@ -7,11 +7,21 @@ use jiff::Timestamp;
 use super::many::Phase;
 use super::overlay::Question;
 use super::{App, Confirm, Effect, Many, OUTCOME_TOAST, Order, Overlay, Toast, outcome};
+use crate::engine::recovery::{Recovery, Watch};
 use crate::engine::vitals::is_protected;
 use crate::engine::{Observer, Tick};
+use crate::format::seconds_between;
 use crate::model::TargetId;
 use crate::model::action::{Action, Record, Verb, Whom};
-use crate::model::postgres::Session;
+use crate::model::postgres::{Session, SessionId};
+use crate::recording::Note;
+
+/// What a baseline says of acting on many.
+const MANY: &str = "many sessions";
+/// What a baseline says that a key has set.
+pub(super) const BY_HAND: &str = "set by hand";
+/// The signals of one batch come within this time of its baseline.
+const BATCH_SECONDS: f64 = 60.0;
 
 impl App {
     /// Asks about one session.
@@ -88,7 +98,7 @@ impl App {
             outcome: None,
             after: None,
         };
-        self.events.note(record.clone(), None);
+        self.note_order(record.clone(), target, one_of_many.is_some());
         self.pending.asked(outcome::Watched {
             target,
             action: action.clone(),
@@ -99,7 +109,37 @@ impl App {
             one_of_many: one_of_many.is_some(),
             outcome: None,
         });
-        Effect::Act(Box::new(Order { target, action, record }))
+        Effect::Act(Box::new(Order { target, action, record, one_of_many: one_of_many.is_some() }))
+    }
+
+    /// An action is an event, and sets a baseline; the first of many does for all of them.
+    fn note_order(&mut self, record: Record, target: TargetId, is_one_of_many: bool) {
+        let last = self.recovery_watch(target).and_then(Watch::last);
+        let is_of_batch = |recovery: &Recovery| {
+            recovery.cause == MANY && seconds_between(recovery.at, record.at) < BATCH_SECONDS
+        };
+        if !(is_one_of_many && last.is_some_and(is_of_batch)) {
+            let whom = &record.session;
+            let session = SessionId { pid: whom.pid, backend_start: whom.backend_start };
+            let (cause, session) = if is_one_of_many {
+                (MANY.to_owned(), None)
+            } else {
+                (format!("{} {} {}", record.action, whom.pid, whom.application), Some(session))
+            };
+            self.set_baseline(target, record.at, cause, session);
+        }
+        self.events.note(record, None);
+    }
+
+    /// Takes what was recorded as it was taken live.
+    pub(super) fn take_note(&mut self, note: Note) {
+        match note {
+            Note::Action(record, target, None, is_one_of_many) => {
+                self.note_order(*record, target, is_one_of_many);
+            }
+            Note::Action(record, _, severity, _) => self.events.note(*record, severity),
+            Note::Baseline(at, target) => self.set_baseline(target, at, BY_HAND.to_owned(), None),
+        }
     }
 
     /// A question stays live: what has changed since it was asked is marked, and a changed session disarms it.
@@ -134,7 +174,7 @@ impl App {
                 self.untold.push_back((told.severity, told.record.outcome.clone().unwrap_or_default()));
             }
             self.events.note(told.record.clone(), Some(told.severity));
-            effects.push(Effect::Keep(Box::new(told.record)));
+            effects.push(Effect::Keep(Box::new(told.record), told.target, told.severity));
         }
         if self.toast.as_ref().is_none_or(|toast| !toast.outcome)
             && let Some((severity, text)) = self.untold.pop_front()

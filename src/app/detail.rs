@@ -48,7 +48,7 @@ impl Detail {
                 selected.filter(|key| app.events.find(key).and_then(Event::record).is_some()).cloned()
             }
             Pane::Tables => app.tables.list.selected.clone(),
-            Pane::Waits | Pane::Replication | Pane::Cache => None,
+            Pane::Waits | Pane::Replication | Pane::Cache | Pane::Recovery => None,
         }?;
         Some(Self { key, offset: 0 })
     }

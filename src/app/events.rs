@@ -9,13 +9,16 @@ use super::table::{Align, Cell, Column, Role, Value, Width};
 use jiff::Timestamp;
 
 use crate::engine::Severity;
-use crate::engine::changes::Seen;
+use crate::engine::changes::{Seen, SeenKind};
 use crate::engine::filter::Filter;
 use crate::format;
 use crate::model::action::Record;
 
 /// Events that are kept; the log keeps all of them.
 const EVENTS_MAX: usize = 2000;
+
+/// Set in the number of what was seen.
+const SEEN: u64 = 1 << 63;
 
 /// Something that was done, or was seen to change.
 #[derive(Debug, Clone)]
@@ -37,8 +40,8 @@ pub struct Event {
 pub enum What {
     /// An action, and what is kept of it.
     Action(Box<Record>),
-    /// A change that was seen, in a sentence.
-    Seen(String),
+    /// Something that was seen, in a sentence.
+    Seen(SeenKind, String),
 }
 
 /// State of the pane.
@@ -66,7 +69,10 @@ pub const COLUMNS: &[EventColumn] = &[
         width: Width::Rest,
         align: Align::Left,
         priority: 0,
-        cell: |event| Cell { value: Value::Text(event.sentence()), role: event.role() },
+        cell: |event| Cell {
+            value: Value::Text(format!("{} {}", event.mark(), event.sentence())),
+            role: event.role(),
+        },
     },
 ];
 
@@ -84,7 +90,7 @@ impl Event {
                     .clone()
                     .unwrap_or_else(|| format!("{action} {} {} …", session.pid, session.application))
             }
-            What::Seen(what) => what.clone(),
+            What::Seen(_, what) => what.clone(),
         }
     }
 
@@ -92,7 +98,17 @@ impl Event {
     pub fn record(&self) -> Option<&Record> {
         match &self.what {
             What::Action(record) => Some(record),
-            What::Seen(_) => None,
+            What::Seen(..) => None,
+        }
+    }
+
+    /// Never colour alone; an action whose outcome is not known has none yet.
+    const fn mark(&self) -> &'static str {
+        match self.severity {
+            Some(Severity::Critical) => "■",
+            Some(Severity::Warning) => "▲",
+            Some(Severity::Notice) => "·",
+            None => "…",
         }
     }
 
@@ -137,14 +153,15 @@ impl EventsView {
 
     /// Notes a change that was seen.
     pub(super) fn note_seen(&mut self, target: &str, seen: Seen) {
-        let Seen { at, severity, what } = seen;
-        let id = self.next_id();
+        let Seen { at, kind, severity, what } = seen;
+        // Numbers of records may come from a recording: those of what was seen never meet them.
+        let id = self.next_id() | SEEN;
         self.push(Event {
             id,
             at,
             target: target.to_owned(),
             severity: Some(severity),
-            what: What::Seen(what),
+            what: What::Seen(kind, what),
         });
         self.refresh();
     }
@@ -154,6 +171,16 @@ impl EventsView {
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
         }
+    }
+
+    /// Forgets what was noted of a time and what came after it.
+    pub(super) fn forget_from(&mut self, at: Timestamp) {
+        self.events.retain(|event| event.at < at);
+    }
+
+    /// Every event that is kept, in the order in which they were noted.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        self.events.iter()
     }
 
     /// The event of a row.

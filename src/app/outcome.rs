@@ -40,6 +40,7 @@ pub(super) struct Watched {
 /// An outcome as far as it can be known.
 #[derive(Debug)]
 pub(super) struct Told {
+    pub(super) target: TargetId,
     pub(super) severity: Severity,
     pub(super) record: Record,
     pub(super) one_of_many: bool,
@@ -125,7 +126,7 @@ impl Watched {
         let (severity, sentence) = self.sentence(outcome, later);
         let after = later.map(|tick| counts(tick, self.action.session().pid));
         let record = Record { outcome: Some(sentence), after, ..self.record };
-        Some(Told { severity, record, one_of_many: self.one_of_many })
+        Some(Told { target: self.target, severity, record, one_of_many: self.one_of_many })
     }
 
     fn sentence(&self, outcome: &Outcome, later: Option<&PgTick>) -> (Severity, String) {

@@ -20,6 +20,8 @@ pub enum Overlay {
     Server(usize),
     /// The plan of a statement.
     Plan(Plan),
+    /// What can be taken out; the place in the menu.
+    Export(usize),
 }
 
 /// A question about sessions, or its carrying out.
@@ -37,7 +39,12 @@ impl Overlay {
         match self {
             Self::Confirm(confirm) => Some(Question::One(confirm)),
             Self::Many(many) => Some(Question::Many(many)),
-            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) | Self::Plan(_) => None,
+            Self::Help(_)
+            | Self::Detail(_)
+            | Self::Rules(_)
+            | Self::Server(_)
+            | Self::Plan(_)
+            | Self::Export(_) => None,
         }
     }
 
@@ -46,7 +53,12 @@ impl Overlay {
         match self {
             Self::Confirm(confirm) => confirm.target == server,
             Self::Many(many) => many.target == server,
-            Self::Help(_) | Self::Detail(_) | Self::Rules(_) | Self::Server(_) | Self::Plan(_) => false,
+            Self::Help(_)
+            | Self::Detail(_)
+            | Self::Rules(_)
+            | Self::Server(_)
+            | Self::Plan(_)
+            | Self::Export(_) => false,
         }
     }
 }

@@ -19,6 +19,7 @@ pub enum Pane {
     Waits,
     Tables,
     Events,
+    Recovery,
 }
 
 impl Pane {
@@ -27,6 +28,7 @@ impl Pane {
         match self {
             Self::Statements => "Stmts",
             Self::Replication => "Repl",
+            Self::Recovery => "Recov",
             Self::Activity | Self::Locks | Self::Cache | Self::Waits | Self::Tables | Self::Events => {
                 self.title()
             }
@@ -57,6 +59,7 @@ impl Pane {
             Self::Waits => "Waits",
             Self::Tables => "Tables",
             Self::Events => "Events",
+            Self::Recovery => "Recovery",
         }
     }
 }
@@ -90,7 +93,7 @@ impl App {
             Pane::Waits => Some(&mut self.waits.list),
             Pane::Tables => Some(&mut self.tables.list),
             Pane::Events => Some(&mut self.events.list),
-            Pane::Replication | Pane::Cache => None,
+            Pane::Recovery | Pane::Replication | Pane::Cache => None,
         }
     }
 
@@ -102,7 +105,7 @@ impl App {
             Pane::Statements => Some(&mut self.statements.filter_text),
             Pane::Tables => Some(&mut self.tables.filter_text),
             Pane::Events => Some(&mut self.events.filter_text),
-            Pane::Waits | Pane::Replication | Pane::Cache => None,
+            Pane::Waits | Pane::Recovery | Pane::Replication | Pane::Cache => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::{App, Pane};
+use super::{App, Effect, Pane, ReplayOrder};
 use crate::engine::waits::BIN_SECONDS;
 use crate::engine::{Metric, Observer, Series, Severity};
 use crate::format::clock;
@@ -35,7 +35,12 @@ impl App {
 
     /// The time that ages are told against: now, or the moment that is looked at.
     pub fn clock(&self) -> Timestamp {
-        self.past.as_ref().map_or(self.now, |past| past.at)
+        self.past.as_ref().map_or_else(|| self.present(), |past| past.at)
+    }
+
+    /// The newest time: that of the clock, or how far a recording has been played.
+    pub fn present(&self) -> Timestamp {
+        self.replay.map_or(self.now, |replay| replay.played)
     }
 
     /// The last values of a figure of a target, and the place of the moment among them while an earlier one is looked
@@ -54,31 +59,49 @@ impl App {
         self.observers.get(target.0)
     }
 
-    /// Stops at the newest sample, or goes back to the present.
-    pub(super) fn pause(&mut self) {
+    /// Stops at the newest sample, or goes back to the present; a recording stands, or is played on.
+    pub(super) fn pause(&mut self) -> Vec<Effect> {
+        if let Some(replay) = self.replay {
+            return if replay.is_playing { replayed(self.stand()) } else { self.go_live() };
+        }
         let newest = self.stepped().and_then(|observer| observer.times().next_back());
         match newest {
             Some(newest) if self.past.is_none() => self.look_at(newest),
             Some(_) | None => self.show_present(),
         }
+        Vec::new()
     }
 
-    /// Looks at the sample so many before or after the one that is shown; past the newest comes the present.
-    pub(super) fn step_sample(&mut self, by: isize) {
-        let Some(observer) = self.stepped() else { return };
+    /// Back to the present, or to the newest of what was played, which goes on.
+    pub(super) fn go_live(&mut self) -> Vec<Effect> {
+        self.show_present();
+        replayed(self.play())
+    }
+
+    /// Looks at the sample so many before or after the one that is shown; past the newest comes the present. In a
+    /// recording, which stands then, the next sample.
+    pub(super) fn step_sample(&mut self, by: isize) -> Vec<Effect> {
+        let stand = self.stand();
+        let Some(observer) = self.stepped() else { return Vec::new() };
         let times: Vec<Timestamp> = observer.times().collect();
         let shown = self.past.as_ref().map(|past| past.at);
         let place = shown.map_or(times.len(), |at| times.partition_point(|it| *it <= at)).saturating_sub(1);
         let wanted = place.saturating_add_signed(by);
-        match times.get(wanted) {
-            Some(at) => {
-                if wanted == 0 && by < 0 && shown == Some(*at) {
-                    self.say(Severity::Notice, format!("nothing is kept from before {}", clock(*at)));
-                }
-                self.look_at(*at);
+        if let Some(at) = times.get(wanted) {
+            if wanted == 0 && by < 0 && shown == Some(*at) {
+                self.say(Severity::Notice, format!("nothing is kept from before {}", clock(*at)));
             }
-            None => self.show_present(),
+            self.look_at(*at);
+            return replayed(stand);
         }
+        self.show_present();
+        let missing = wanted.saturating_sub(times.len().saturating_sub(1));
+        // From an earlier moment the first step leads to the newest that was played.
+        let missing = if shown.is_some() && missing == 1 { 0 } else { missing };
+        let target = self.replay.and_then(|_| self.postgres.or(self.redis));
+        let steps =
+            target.into_iter().flat_map(|target| std::iter::repeat_n(ReplayOrder::Step(target), missing));
+        stand.into_iter().chain(steps).map(Effect::Replay).collect()
     }
 
     /// Looks at the last sample up to a moment; at the oldest that is kept, where that is later.
@@ -91,6 +114,57 @@ impl App {
         self.past = Some(Past { at, samples_since, observers });
         self.waits.moment = Some(at.as_second().div_euclid(BIN_SECONDS));
         self.refresh();
+    }
+
+    /// Looks at the moment of the selected event.
+    pub(super) fn go_to_event(&mut self) -> Vec<Effect> {
+        let selected = self.events.list.selected.as_ref();
+        let Some(at) = selected.and_then(|key| self.events.find(key)).map(|event| event.at) else {
+            return Vec::new();
+        };
+        self.go_to(at)
+    }
+
+    /// Looks at the moment of the event before or after the one that is shown.
+    pub(super) fn step_event(&mut self, by: isize) -> Vec<Effect> {
+        let shown = self.clock();
+        let mut times: Vec<Timestamp> = self.events.all().map(|event| event.at).collect();
+        times.sort_unstable();
+        let wanted = if by < 0 {
+            times.iter().rev().find(|at| **at < shown)
+        } else {
+            times.iter().find(|at| shown < **at)
+        };
+        if let Some(at) = wanted.copied() {
+            return self.go_to(at);
+        }
+        let place = if by < 0 { "before" } else { "after" };
+        self.say(Severity::Notice, format!("no event {place} {}", clock(shown)));
+        Vec::new()
+    }
+
+    /// Looks at a moment, as far as samples of it are kept; a recording is gone through again.
+    pub(super) fn go_to(&mut self, at: Timestamp) -> Vec<Effect> {
+        let kept = self.stepped().and_then(|it| Some((it.times().next()?, it.times().next_back()?)));
+        match (kept, self.replay) {
+            (Some((oldest, newest)), _) if oldest <= at && at <= newest => {
+                let stand = self.stand();
+                self.look_at(at);
+                replayed(stand)
+            }
+            (_, Some(replay)) => {
+                self.past = None;
+                vec![Effect::Replay(ReplayOrder::Seek(at.clamp(replay.begins, replay.ends)))]
+            }
+            (Some((oldest, _)), None) if at < oldest => {
+                self.say(Severity::Notice, format!("nothing is kept from before {}", clock(oldest)));
+                Vec::new()
+            }
+            (_, None) => {
+                self.show_present();
+                Vec::new()
+            }
+        }
     }
 
     /// Comes back to the present.
@@ -133,4 +207,8 @@ impl App {
     pub(super) fn is_past(&self) -> bool {
         self.past.is_some() || (self.focus == Pane::Waits && self.waits.moment.is_some())
     }
+}
+
+fn replayed(order: Option<ReplayOrder>) -> Vec<Effect> {
+    order.map(Effect::Replay).into_iter().collect()
 }

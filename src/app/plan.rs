@@ -98,7 +98,7 @@ impl App {
             Pane::Activity | Pane::Locks => {
                 of_session(tick, self.session_at_hand().ok_or("no session is selected")?)
             }
-            Pane::Replication | Pane::Cache | Pane::Waits | Pane::Tables | Pane::Events => {
+            Pane::Recovery | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Tables | Pane::Events => {
                 return Err("only in Activity (1), Locks (2) and Statements (3)".into());
             }
         }?;

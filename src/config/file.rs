@@ -33,6 +33,21 @@ pub struct File {
     /// Signals a second when many sessions are acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signals_per_second: Option<u32>,
+    /// Whether the last hours are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<bool>,
+    /// Megabytes that the recording of the last hours may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_megabytes: Option<u32>,
+    /// Hours that it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_hours: Option<u32>,
+    /// How far one can look back on the screen, minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_minutes: Option<u32>,
+    /// Megabytes of memory that this may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history_megabytes: Option<u32>,
     /// Profiles by name: what a target of that name stands for.
     pub profiles: BTreeMap<String, Profile>,
     /// Limits of the checks.
@@ -137,6 +152,13 @@ pub const DEFAULT_FILE: &str = r#"# dbtriage: every key is optional; these are t
 # When many sessions are marked: applications that are left out (the beginning of their name), and the pace.
 # protect = ["pg_dump", "pg_basebackup", "pgbackrest", "barman", "wal-g", "Patroni", "repmgrd"]
 # signals_per_second = 20
+
+# What was seen is recorded without the literals of statements, in the user's state folder, and one can look back.
+# record = true
+# record_megabytes = 200   # then the oldest is given up
+# record_hours = 48
+# history_minutes = 15     # p [ ] on the screen
+# history_megabytes = 64   # of memory
 
 # What `dbtriage shop` stands for. Passwords belong into ~/.pgpass and REDISCLI_AUTH.
 # [profiles.shop]

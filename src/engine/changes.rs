@@ -41,6 +41,8 @@ pub struct Changes {
     upkeep: Option<Arc<Upkeep>>,
     started_at: Option<Timestamp>,
     in_recovery: Option<bool>,
+    databases_reset: Option<Timestamp>,
+    statements_reset: Option<Timestamp>,
 }
 
 /// Something that was seen to change.
@@ -48,10 +50,29 @@ pub struct Changes {
 pub struct Seen {
     /// When that was seen, by the client's clock.
     pub at: Timestamp,
+    /// What kind of thing it is.
+    pub kind: SeenKind,
     /// How it is meant.
     pub severity: Severity,
     /// What it was, in a sentence.
     pub what: String,
+}
+
+/// The kinds of things that are seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenKind {
+    /// Something is found.
+    Began,
+    /// It is found no more.
+    Over,
+    /// The server gives no data, or gives them again.
+    Outage,
+    /// The server, its role, a setting or its counters have changed.
+    Changed,
+    /// A baseline, or the verdict on it.
+    Recovery,
+    /// The recording that is looked at has a gap.
+    Recording,
 }
 
 impl Changes {
@@ -70,6 +91,7 @@ impl Changes {
             self.standbys.clear();
         }
         self.observe_slots(replication, now);
+        self.observe_resets(sample, now);
         let failures =
             sample.databases.value().into_iter().flatten().filter_map(|it| it.checksum_failures).max();
         self.checksum_failures = self.checksum_failures.or(failures);
@@ -134,9 +156,30 @@ impl Changes {
 
     /// Nobody may ask for what a report has seen: then only the newest are kept.
     fn see(&mut self, at: Timestamp, severity: Severity, what: String) {
+        self.note(Seen { at, kind: SeenKind::Changed, severity, what });
+    }
+
+    /// Keeps what was seen until somebody asks for it.
+    pub(super) fn note(&mut self, seen: Seen) {
         if self.seen.len() >= SEEN_MAX {
             self.seen.remove(0);
         }
-        self.seen.push(Seen { at, severity, what });
+        self.seen.push(seen);
+    }
+
+    /// Counters that began anew: what they say of before is lost.
+    fn observe_resets(&mut self, sample: &Sample, now: Timestamp) {
+        let databases = sample.databases.value().into_iter().flatten().filter_map(|it| it.stats_reset).max();
+        let is_new = |before: &mut Option<Timestamp>, reset: Option<Timestamp>| {
+            let Some(reset) = reset else { return false };
+            before.replace(reset).is_some_and(|before| before < reset)
+        };
+        if is_new(&mut self.databases_reset, databases) {
+            self.see(now, Severity::Notice, "the statistics of a database were reset".to_owned());
+        }
+        let statements = sample.statements.value().and_then(|read| read.stats_reset);
+        if is_new(&mut self.statements_reset, statements) {
+            self.see(now, Severity::Notice, "pg_stat_statements was reset".to_owned());
+        }
     }
 }

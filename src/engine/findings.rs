@@ -63,9 +63,10 @@ use serde::Serialize;
 pub use self::common::sees_all;
 use self::common::{largest_first, named, redis_upkeep, rows_of_statements, takes, upkeep, who};
 pub use self::thresholds::{Limits, Thresholds};
-use super::changes::Changes;
+use super::changes::{Changes, Seen, SeenKind};
 use super::history::Mean;
 use super::{History, Metric, PgTick, RedisTick, Tick};
+use crate::format;
 pub use crate::model::Severity;
 use crate::model::postgres::{Oid, SessionId, StatementKey};
 use crate::model::{Kind, Outage};
@@ -343,10 +344,15 @@ impl Findings {
         Self { list: found.list.clone(), not_yet: found.not_yet.clone(), ..Self::default() }
     }
 
-    /// Runs every check of this kind of server. A finding that was there before keeps its beginning, also while its
-    /// check cannot tell.
-    pub fn update(&mut self, situation: &Situation<'_>) {
-        self.list.clear();
+    /// What is found, without how long it has been.
+    pub(super) fn as_told(&self) -> Self {
+        Self { list: self.list.clone(), not_yet: self.not_yet.clone(), ..Self::default() }
+    }
+
+    /// Runs every check of this kind of server, and says what is found from now on and what no more. A finding that was
+    /// there before keeps its beginning, also while its check cannot tell.
+    pub fn update(&mut self, situation: &Situation<'_>) -> Vec<Seen> {
+        let before = std::mem::take(&mut self.list);
         self.not_yet.clear();
         let is_silent = |check: &Check| situation.thresholds.silenced.iter().any(|name| name == check.id);
         for check in checks_of(situation.kind).filter(|check| !is_silent(check)) {
@@ -366,6 +372,33 @@ impl Findings {
         // Stable: findings of one severity keep the order of the decision tree.
         self.list.sort_by_key(|it| std::cmp::Reverse(it.severity));
         self.tell_once();
+        self.seen(&before, situation.now)
+    }
+
+    /// What is found from now on, or is worse, and what is found no more; notices are no events.
+    fn seen(&self, before: &[Finding], at: Timestamp) -> Vec<Seen> {
+        let is_same =
+            |one: &Finding, other: &Finding| one.check == other.check && one.subject == other.subject;
+        let is_event = |it: &&Finding| it.severity >= Severity::Warning;
+        let is_worse =
+            |it: &&Finding| !before.iter().any(|known| is_same(known, it) && it.severity <= known.severity);
+        let began = self.list.iter().filter(is_event).filter(is_worse).map(|it| Seen {
+            at,
+            kind: SeenKind::Began,
+            severity: it.severity,
+            what: it.summary.clone(),
+        });
+        // A check that cannot tell does not say that it is over.
+        let is_over = |it: &&Finding| {
+            !self.not_yet.contains_key(it.check) && !self.list.iter().any(|now| is_same(now, it))
+        };
+        let over = before.iter().filter(is_event).filter(is_over).map(|it| Seen {
+            at,
+            kind: SeenKind::Over,
+            severity: Severity::Notice,
+            what: format!("over after {}: {}", format::age_at(it.since, at), it.summary),
+        });
+        began.chain(over).collect()
     }
 
     /// A session that is told as the root of a pile-up is not told again for being idle, and a session or statement

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use self::packed::{Packed, Packer};
+use self::packed::{Kept, Packer};
 use super::{Finding, Findings};
 use crate::format::seconds_between;
-use crate::model::postgres::{Sample as PgSample, Statement, Statements, StatementsDelta};
+use crate::model::postgres::{Oid, Sample as PgSample, Statement, StatementKey, Statements, StatementsDelta};
 use crate::model::redis::Sample as RedisSample;
 use crate::model::{Body, Outage, Reading, Sample};
 
@@ -39,8 +39,8 @@ const LEAD: usize = 20;
 const SLOT_BYTES: usize = 3_000;
 /// What a finding takes.
 const FINDING_BYTES: usize = 500;
-/// Counters are kept in full again once so many of them differ.
-const DIFFERENT_MAX: usize = 4;
+/// Counters are kept in full again once so many quarters of them differ.
+const DIFFERENT_MAX: usize = 3;
 
 /// What was found in a sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -70,7 +70,8 @@ enum Read {
 struct PgRead {
     rest: PgSample,
     statements: Reading<Counters>,
-    packed: Packed,
+    /// Sessions and locks; `None` where they could not be kept.
+    kept: Option<Kept>,
 }
 
 /// A reading of the counters as what differs from an earlier one.
@@ -91,7 +92,6 @@ impl Counters {
 pub(super) struct Ring {
     reach: Reach,
     slots: VecDeque<Slot>,
-    bytes: usize,
     packer: Packer,
     counters: Option<(Arc<Statements>, Counters)>,
 }
@@ -113,6 +113,10 @@ impl Ring {
         Self { reach, ..Self::default() }
     }
 
+    pub(super) const fn reach(&self) -> Reach {
+        self.reach
+    }
+
     /// Keeps a sample and what was found in it, and forgets what is too old or for which there is no room.
     pub(super) fn push(&mut self, sample: &Sample, findings: &Findings) {
         let found = Found { list: findings.list().to_vec(), not_yet: findings.not_yet().clone() };
@@ -122,15 +126,16 @@ impl Ring {
         };
         let (read, bytes) = self.read(&sample.body);
         let bytes = bytes + SLOT_BYTES + found.list.len() * FINDING_BYTES;
-        self.bytes += bytes;
         let (asked_at, taken_at) = (sample.asked_at, sample.taken_at);
         self.slots.push_back(Slot { asked_at, taken_at, read, found, bytes });
         let too_old =
             |slot: &Slot| f64::from(self.reach.seconds) < seconds_between(slot.taken_at, sample.taken_at);
-        while self.slots.front().is_some_and(|oldest| self.reach.bytes < self.bytes || too_old(oldest))
+        // What waits to be packed becomes less: it is counted anew each time.
+        let mut bytes: usize = self.slots.iter().map(Slot::bytes).sum();
+        while self.slots.front().is_some_and(|oldest| self.reach.bytes < bytes || too_old(oldest))
             && let Some(oldest) = self.slots.pop_front()
         {
-            self.bytes -= oldest.bytes;
+            bytes -= oldest.bytes();
         }
     }
 
@@ -138,9 +143,13 @@ impl Ring {
         match body {
             Body::Postgres(sample) => {
                 let (statements, statements_bytes) = self.counters(&sample.statements);
-                let packed = self.packer.pack(&sample.sessions, &sample.locks);
-                let bytes = packed.bytes + statements_bytes;
-                (Read::Postgres(Box::new(PgRead { rest: without_large(sample), statements, packed })), bytes)
+                let kept = self.packer.keep(sample);
+                let before = match self.slots.back().map(|slot| &slot.read) {
+                    Some(Read::Postgres(read)) => Some(&read.rest),
+                    Some(Read::Redis(_) | Read::Outage(_)) | None => None,
+                };
+                let bytes = statements_bytes + rest_bytes(sample, before);
+                (Read::Postgres(Box::new(PgRead { rest: without_large(sample), statements, kept })), bytes)
             }
             Body::Redis(sample) => (Read::Redis(Arc::clone(sample)), 0),
             Body::Outage(outage) => (Read::Outage(outage.clone()), 0),
@@ -159,7 +168,7 @@ impl Ring {
             Some((known, counters)) if Arc::ptr_eq(&known, now) => counters,
             Some((_, before)) => {
                 let delta = StatementsDelta::between(&before.base, now);
-                if delta.changed.rows.len() * DIFFERENT_MAX > now.rows.len() {
+                if delta.changed.rows.len() * 4 > now.rows.len() * DIFFERENT_MAX {
                     bytes += in_full(now);
                     Counters::whole(now)
                 } else {
@@ -182,8 +191,8 @@ impl Ring {
     }
 
     /// Bytes of memory, about.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.iter().map(Slot::bytes).sum()
     }
 
     /// What was read until a moment; `None` where that is too long ago.
@@ -218,6 +227,15 @@ const fn in_full(statements: &Statements) -> usize {
 }
 
 impl Slot {
+    /// Bytes of memory, about.
+    fn bytes(&self) -> usize {
+        let kept = match &self.read {
+            Read::Postgres(read) => read.kept.as_ref().map_or(0, Kept::bytes),
+            Read::Redis(_) | Read::Outage(_) => 0,
+        };
+        self.bytes + kept
+    }
+
     const fn is_good(&self) -> bool {
         !matches!(self.read, Read::Outage(_))
     }
@@ -229,7 +247,7 @@ impl Slot {
                 let mut sample = read.rest.clone();
                 sample.statements = read.statements.map(Counters::reading);
                 if in_full {
-                    (sample.sessions, sample.locks) = read.packed.unpack()?;
+                    (sample.sessions, sample.locks) = read.kept.as_ref()?.unpack()?;
                 }
                 Body::Postgres(Arc::new(sample))
             }
@@ -244,6 +262,33 @@ impl Slot {
             body,
         })
     }
+}
+
+/// Bytes of what there are seldom many of; what is shared with the sample before takes none.
+fn rest_bytes(sample: &PgSample, before: Option<&PgSample>) -> usize {
+    fn of<T>(read: &Reading<Vec<T>>) -> usize {
+        read.value().map_or(0, Vec::len) * size_of::<T>()
+    }
+    let own = of(&sample.prepared) + of(&sample.databases) + of(&sample.senders) + of(&sample.slots);
+    let names = &sample.names;
+    let names_bytes =
+        (names.roles.len() + names.databases.len() + names.relations.len()) * size_of::<(Oid, Arc<str>)>();
+    let texts_bytes = sample.statement_texts.len() * size_of::<(StatementKey, Arc<str>)>();
+    let tables_bytes = sample.tables.as_ref().map_or(0, |tables| {
+        of(&tables.tables) + of(&tables.indexes) + of(&tables.constraints) + of(&tables.progress)
+    });
+    let is_new =
+        |shared: fn(&PgSample, &PgSample) -> bool| !before.is_some_and(|before| shared(before, sample));
+    let new = |is_new: bool, bytes: usize| if is_new { bytes } else { 0 };
+    own + new(is_new(|one, other| Arc::ptr_eq(&one.names, &other.names)), names_bytes)
+        + new(is_new(|one, other| Arc::ptr_eq(&one.statement_texts, &other.statement_texts)), texts_bytes)
+        + new(
+            is_new(|one, other| match (&one.tables, &other.tables) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (Some(_) | None, None) | (None, Some(_)) => false,
+            }),
+            tables_bytes,
+        )
 }
 
 /// The sample with its sessions, locks and counters of statements left out.

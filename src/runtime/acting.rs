@@ -35,7 +35,7 @@ pub(super) fn act(
     messages: mpsc::Sender<Msg>,
 ) {
     tokio::spawn(async move {
-        let Order { target, action, record } = order;
+        let Order { target, action, record, .. } = order;
         let id = record.id;
         keep(journal, Record { sql: postgres::statement(&action), ..record }, true, &messages).await;
         let outcome = match handles.postgres.get(&target) {

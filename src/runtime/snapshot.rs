@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::opening;
 use super::{Failure, SAMPLES_MAX, logging, now, observers, start_tokio};
-use crate::cli::SnapshotFormat;
+use crate::cli::{CheckFormat, SnapshotFormat};
 use crate::config::ReportConfig;
 use crate::engine::{Baseline, Observer, Severity, privacy};
 use crate::format::seconds_between;
@@ -40,6 +40,7 @@ pub fn snapshot(config: ReportConfig, format: SnapshotFormat, ticks: u32) -> Res
                 + "\n"
         }
         SnapshotFormat::Text => report::text(&observers, now()),
+        SnapshotFormat::Markdown => report::markdown(&observers, now()),
     };
     print(&text)?;
     if observers.iter().any(|observer| observer.tick().is_some()) {
@@ -62,7 +63,7 @@ const UNKNOWN: u8 = 3;
 /// sample, or, if `strict`, where a check could not tell.
 pub fn check(
     config: ReportConfig,
-    format: SnapshotFormat,
+    format: CheckFormat,
     watch: Duration,
     strict: bool,
 ) -> Result<ExitCode, Failure> {
@@ -77,12 +78,12 @@ pub fn check(
     let ticks = u32::try_from(samples).unwrap_or(u32::MAX).saturating_add(1);
     let observers = start_tokio()?.block_on(collect(config, ticks))?;
     print(&match format {
-        SnapshotFormat::Json => {
+        CheckFormat::Json => {
             report::check_json(&observers, now(), watch.as_secs_f64())
                 .map_err(|error| Failure::usage(error.to_string()))?
                 + "\n"
         }
-        SnapshotFormat::Text => report::check_text(&observers),
+        CheckFormat::Text => report::check_text(&observers),
     })?;
     let is_blind = observers.iter().any(|observer| observer.tick().is_none());
     let is_unsure = strict && observers.iter().any(|observer| !observer.not_yet().is_empty());
@@ -96,7 +97,7 @@ pub fn check(
 }
 
 /// A reader that has seen enough closes the pipe, which is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::usage(format!("cannot write the report: {error}")))
@@ -150,6 +151,6 @@ fn observe(observers: &mut [Observer], mut sample: Sample, redact: bool) {
         privacy::mask(&mut sample);
     }
     if let Some(observer) = observers.get_mut(sample.target.0) {
-        observer.observe(sample);
+        observer.observe(&sample);
     }
 }

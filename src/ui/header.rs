@@ -6,7 +6,9 @@ use strum::IntoEnumIterator as _;
 use super::canvas::{Canvas, row};
 use super::layout::{Class, Layout};
 use super::widgets::trend;
-use crate::app::{App, COMMANDS, Group, Pane, Past, Role, Span, Vital, redis_vital, vitals as app_vitals};
+use crate::app::{
+    App, COMMANDS, Group, Pane, Past, Replay, Role, Span, Typing, Vital, redis_vital, vitals as app_vitals,
+};
 use crate::engine::findings::checks_of;
 use crate::engine::{Observer, Severity};
 use crate::format;
@@ -71,6 +73,10 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
         return past_state(app, past, class);
     }
     let mut spans = Vec::new();
+    let recording = recording(app);
+    if !recording.is_empty() && class != Class::Tiny {
+        spans.push(Span::new(Role::Dim, format!("{recording} ")));
+    }
     match (observer.and_then(Observer::outage), observer.and_then(Observer::tick)) {
         (Some(outage), _) => {
             let since = format::age_at(outage.since, app.clock());
@@ -85,6 +91,7 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
             let next = if matches!(class, Class::Tiny) { String::new() } else { next };
             spans.push(Span::new(Role::Critical, format!("○ {} for {since}{next} ", outage.kind)));
         }
+        (None, Some(_)) if app.replay.is_some() => spans.extend(app.replay.iter().flat_map(replay_state)),
         (None, Some(tick)) if is_silent(tick.taken_at, app) => {
             let age = format::age_at(tick.taken_at, app.clock());
             spans.push(Span::new(Role::Critical, format!("○ no sample for {age} ")));
@@ -104,9 +111,13 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
         }
         (None, None) => spans.push(Span::new(Role::Dim, "○ connecting ")),
     }
+    let verdict = verdict(app).filter(|_| class != Class::Tiny);
     if let Some(since) = app.incident_since().filter(|_| class != Class::Tiny) {
-        spans.push(Span::new(Role::Critical, format!(" ■ incident {} ", format::age_at(since, app.clock()))));
+        // On a small screen the name of the server is worth more than the word.
+        let word = if class == Class::Compact && verdict.is_some() { "" } else { "incident " };
+        spans.push(Span::new(Role::Critical, format!(" ■ {word}{} ", format::age_at(since, app.clock()))));
     }
+    spans.extend(verdict);
     let own = app.pg().map_or(OWN_CONNECTIONS, |tick| tick.sample.server.own_pids.len());
     let pooled = app.pg().is_some_and(|tick| tick.sample.server.pooled);
     if own < OWN_CONNECTIONS && !pooled && class != Class::Tiny {
@@ -115,22 +126,55 @@ fn state(app: &App, observer: Option<&Observer>, class: Class) -> Vec<Span> {
     if app.private {
         spans.push(Span::new(Role::Notice, " masked "));
     }
-    if app.options.read_only {
+    if app.replay.is_some() {
+        // What is looked at is over: nothing can be done to it, and the first words say why.
+    } else if app.options.read_only {
         spans.push(Span::new(Role::Warning, " READ ONLY "));
     } else if !matches!(class, Class::Tiny) {
         spans.push(Span::new(Role::Dim, " RW "));
     }
     if !matches!(class, Class::Tiny) {
         // The server's clock, so that it agrees with the logs; whole minutes would hide a frozen screen.
-        let clock = app.pg().map_or(app.clock(), |tick| tick.sample.server_time);
+        let clock = app.pg().map_or_else(|| app.clock(), |tick| tick.sample.server_time);
         spans.push(Span::text(format!(" {} ", format::clock(clock))));
     }
     spans
 }
 
+/// Whether this is recorded: the last hours, or all of it in a file.
+const fn recording(app: &App) -> &'static str {
+    match (&app.recording.file, app.recording.is_rolling) {
+        (Some(_), _) => "● REC",
+        (None, true) => "REC",
+        (None, false) => "",
+    }
+}
+
+/// The verdict on what was done last, and how long ago that was.
+fn verdict(app: &App) -> Option<Span> {
+    let recovery = app.recovery()?;
+    let (word, since) = (recovery.verdict().word(), format::age_at(recovery.at, app.clock()));
+    let role = match recovery.verdict().severity() {
+        Severity::Critical => Role::Critical,
+        Severity::Warning => Role::Warning,
+        Severity::Notice => Role::Good,
+    };
+    Some(Span::new(role, format!(" {word} {since} ")))
+}
+
+/// How a recording is played.
+fn replay_state(replay: &Replay) -> Vec<Span> {
+    let what = match (replay.is_playing, replay.is_over) {
+        (true, _) => format!("▶ replay {}x", replay.speed),
+        (false, true) => "‖ end of the recording".to_owned(),
+        (false, false) => "‖ replay".to_owned(),
+    };
+    vec![Span::new(Role::Selected, format!(" {what} ")), Span::text(" ")]
+}
+
 /// Which earlier moment is looked at, and the way back; in reverse, because nothing on the screen moves then.
 fn past_state(app: &App, past: &Past, class: Class) -> Vec<Span> {
-    let (at, age) = (format::clock(past.at), format::age_at(past.at, app.now));
+    let (at, age) = (format::clock(past.at), format::age_at(past.at, app.present()));
     let live = app.options.keymap.hint("live");
     let text = match class {
         Class::Wide | Class::Standard => {
@@ -297,7 +341,9 @@ pub(super) fn tabs(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
 fn tab_line(app: &App, title: impl Fn(Pane) -> &'static str, gap: &'static str) -> Vec<Span> {
     let mut spans = vec![Span::text(" ")];
     let findings = app.findings();
-    for pane in Pane::iter() {
+    // Without a baseline there is nothing to go to.
+    let is_there = |pane: &Pane| *pane != Pane::Recovery || pane == &app.focus || app.recovery().is_some();
+    for pane in Pane::iter().filter(is_there) {
         let here = findings.iter().filter(|(target, it)| Pane::of(target.kind, it.subject) == pane);
         let worst = here.map(|(_, it)| it.severity).max();
         let role = match worst {
@@ -322,13 +368,17 @@ fn tab_line(app: &App, title: impl Fn(Pane) -> &'static str, gap: &'static str) 
 /// The filter being typed, else a message, else the keys that work now.
 pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     let area = layout.footer;
-    if let Some(input) = &app.typing {
+    if let Some(Typing { input, is_time }) = &app.typing {
         let (before, after) = input.value().split_at_checked(byte_of(input)).unwrap_or_default();
         let under = after.chars().next().map_or_else(|| " ".into(), |c| c.to_string());
         let rest: String = after.chars().skip(1).collect();
-        let hint = "   ↵ keeps it, a second Esc takes it away";
+        let (mark, hint) = if *is_time {
+            (" go to ", "   16:15, 16:15:30, -5m")
+        } else {
+            (" / ", "   ↵ keeps it, a second Esc takes it away")
+        };
         let spans = [
-            Span::new(Role::Key, " / "),
+            Span::new(Role::Key, mark),
             Span::text(before.to_owned()),
             Span::new(Role::Input, under),
             Span::text(rest),

@@ -136,7 +136,7 @@ fn panes(body: Rect, class: Class, one_pane: bool, focus: Pane) -> Panes {
 
 /// Whether a pane has no place of its own on any screen and is shown only while it is looked at.
 const fn is_guest(pane: Pane) -> bool {
-    matches!(pane, Pane::Waits | Pane::Tables | Pane::Events)
+    matches!(pane, Pane::Waits | Pane::Tables | Pane::Events | Pane::Recovery)
 }
 
 /// A pane of this many rows has room for a second line of advice.
@@ -187,7 +187,7 @@ impl Layout {
     pub fn viewport(&self) -> Viewport {
         let rows = |(pane, area): &(Pane, Rect)| {
             let taken = match pane {
-                Pane::Activity | Pane::Statements | Pane::Events => 2,
+                Pane::Activity | Pane::Statements | Pane::Events | Pane::Recovery => 2,
                 // Its title, the chart with axis and legend, the header of the list.
                 Pane::Waits => 1 + chart_rows(area.height.saturating_sub(1)) + 3,
                 Pane::Tables => 3,

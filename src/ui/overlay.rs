@@ -5,7 +5,7 @@ use strum::IntoEnumIterator as _;
 
 use super::canvas::{Canvas, below, row};
 use super::layout::Layout;
-use crate::app::{App, COMMANDS, Confirm, Detail, Group, Plan, Role, Sheet, Span};
+use crate::app::{App, COMMANDS, Confirm, Detail, EXPORTS, Group, Plan, Role, Sheet, Span};
 use crate::text;
 
 /// Clears the middle of the screen, draws a frame with a title, and returns the room inside.
@@ -157,4 +157,18 @@ pub(super) fn confirm(canvas: &mut Canvas<'_>, layout: &Layout, confirm: &Confir
     }
     let last = below(inner, inner.height.saturating_sub(1));
     canvas.spans(Rect { x: last.x + 4, width: last.width.saturating_sub(4), ..last }, &confirm.answers());
+}
+
+/// Draws the menu of what can be taken out.
+pub(super) fn export(canvas: &mut Canvas<'_>, layout: &Layout, place: usize) {
+    let rows = u16::try_from(EXPORTS.len()).unwrap_or(u16::MAX).saturating_add(2);
+    let inner = window(canvas, layout, 64, rows, "Take out", Role::Focus);
+    for (number, export) in EXPORTS.iter().enumerate() {
+        let line = row(inner, u16::try_from(number).unwrap_or(u16::MAX));
+        let key = Span::new(Role::Key, format!("{}  ", number + 1));
+        canvas.spans(line, &[key, Span::text(export.label)]);
+        if number == place {
+            canvas.tint(line, Role::Selected);
+        }
+    }
 }

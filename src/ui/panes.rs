@@ -4,6 +4,7 @@ mod activity;
 mod cache;
 mod events;
 mod locks;
+mod recovery;
 mod replication;
 mod statements;
 mod tables;
@@ -29,6 +30,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
         Pane::Waits => waits::title(app),
         Pane::Tables => tables::title(app),
         Pane::Events => events::title(app),
+        Pane::Recovery => recovery::title(app),
     };
     let alone = !layout.tabs.is_empty();
     let focused = app.focus == pane && app.finding.is_none();
@@ -38,6 +40,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
     match pane {
         Pane::Cache => cache::draw(canvas, body, app),
         Pane::Events => events::draw(canvas, body, app),
+        Pane::Recovery => recovery::draw(canvas, body, app),
         Pane::Activity | Pane::Locks | Pane::Statements | Pane::Replication | Pane::Waits | Pane::Tables => {
             let Some(tick) = app.pg() else {
                 nothing_yet(canvas, body, app);
@@ -49,7 +52,9 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App, l
                 Pane::Statements => statements::draw(canvas, body, app, tick),
                 Pane::Waits => waits::draw(canvas, body, app),
                 Pane::Tables => tables::draw(canvas, body, app, tick),
-                Pane::Replication | Pane::Cache | Pane::Events => replication::draw(canvas, body, tick),
+                Pane::Replication | Pane::Cache | Pane::Events | Pane::Recovery => {
+                    replication::draw(canvas, body, tick);
+                }
             }
             if app.pg_observer().is_some_and(|observer| observer.outage().is_some()) {
                 canvas.tint(body, Role::Dim);
@@ -72,7 +77,8 @@ fn title_line(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, title: &str, focu
 
 /// Old data carry their age.
 fn stale_note(canvas: &mut Canvas<'_>, area: Rect, pane: Pane, app: &App) {
-    let observer = if matches!(pane, Pane::Cache | Pane::Events) { None } else { app.pg_observer() };
+    let observer =
+        if matches!(pane, Pane::Cache | Pane::Events | Pane::Recovery) { None } else { app.pg_observer() };
     let Some((observer, tick)) = observer.and_then(|observer| Some((observer, observer.tick()?))) else {
         return;
     };

@@ -28,7 +28,7 @@ pub(super) fn copied(app: &App) -> Option<String> {
         Pane::Activity => selected_session(app).map(|session| statement(app, &session.query)),
         Pane::Tables => tables::cure(tick, app.tables.shown, app.tables.list.selected.as_ref()?)
             .map(|sql| text::lines(&sql).collect::<Vec<_>>().join("\n")),
-        Pane::Waits | Pane::Replication | Pane::Cache | Pane::Events => None,
+        Pane::Waits | Pane::Recovery | Pane::Replication | Pane::Cache | Pane::Events => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who gets a key: the filter being typed, what is open above the panes, or the command it is bound to.
 
 use super::super::confirm::{Answer, Confirm};
+use super::super::export::{EXPORTS, stepped};
 use super::super::list::ListState;
 use super::super::many::{Many, ManyAnswer, whom};
-use super::super::{App, Effect, Overlay, Phase, Rule, RuleMenu};
+use super::super::{App, Effect, Overlay, Phase, Rule, RuleMenu, Typing};
 use super::{changed, with_list};
 use crate::app::Pane;
 use crate::engine::{Observer, Severity, Tick};
@@ -22,6 +23,7 @@ pub(in crate::app) fn key(app: &mut App, chord: Chord) -> Vec<Effect> {
         Some(Overlay::Confirm(confirm)) => return answer(app, confirm, chord),
         Some(Overlay::Many(many)) => return answer_many(app, many, chord),
         Some(Overlay::Rules(menu)) => return choose_rule(app, menu, chord),
+        Some(Overlay::Export(place)) => return choose_export(app, place, chord),
         Some(Overlay::Help(offset)) => {
             return scroll_overlay(app, chord, |moved| Overlay::Help(offset.saturating_add_signed(moved)));
         }
@@ -62,7 +64,7 @@ fn run(app: &mut App, chord: Chord) -> Vec<Effect> {
 
 /// Pasted text goes into the filter line and nowhere else: a paste must never run commands.
 pub(in crate::app) fn paste(app: &mut App, text: &str) {
-    if let Some(input) = &mut app.typing {
+    if let Some(Typing { input, .. }) = &mut app.typing {
         for c in text.chars().filter(|c| !c.is_control()) {
             input.handle(tui_input::InputRequest::InsertChar(c));
         }
@@ -129,9 +131,29 @@ fn answer_many(app: &mut App, mut many: Box<Many>, chord: Chord) -> Vec<Effect> 
     Vec::new()
 }
 
+fn choose_export(app: &mut App, place: usize, chord: Chord) -> Vec<Effect> {
+    let chosen = if chord.key == Key::Enter { Some(place) } else { numbered(chord) };
+    if let Some(export) = chosen.and_then(|place| EXPORTS.get(place)) {
+        return vec![Effect::Export(*export)];
+    }
+    let step = match app.options.keymap.command(chord).map(|command| command.name) {
+        Some("up") => -1,
+        Some("down") => 1,
+        Some("back" | "quit" | "export") => return Vec::new(),
+        Some(_) | None => 0,
+    };
+    app.overlay = Some(Overlay::Export(stepped(place, step)));
+    Vec::new()
+}
+
+/// The place in a menu whose number was typed.
+fn numbered(chord: Chord) -> Option<usize> {
+    let digit = chord.character().and_then(|c| c.to_digit(10))?;
+    usize::try_from(digit).ok()?.checked_sub(1)
+}
+
 fn choose_rule(app: &mut App, menu: RuleMenu, chord: Chord) -> Vec<Effect> {
-    let typed = chord.character().and_then(|c| c.to_digit(10)).and_then(|digit| usize::try_from(digit).ok());
-    let numbered = typed.and_then(|number| Rule::READY_MADE.get(number.checked_sub(1)?)).copied();
+    let numbered = numbered(chord).and_then(|place| Rule::READY_MADE.get(place)).copied();
     let chosen = if chord.key == Key::Enter { menu.rule() } else { numbered };
     if let Some(rule) = chosen {
         super::marking::mark_by(app, rule);
@@ -150,6 +172,9 @@ fn choose_rule(app: &mut App, menu: RuleMenu, chord: Chord) -> Vec<Effect> {
 fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
     use tui_input::InputRequest as Edit;
     let edit = match (chord.key, chord.ctrl) {
+        (Key::Enter, _) if app.typing.as_ref().is_some_and(|typing| typing.is_time) => {
+            return go_to_typed(app);
+        }
         // Both keep the filter: Esc a second time takes it away.
         (Key::Enter | Key::Esc, _) | (Key::Char('c'), true) => {
             app.typing = None;
@@ -166,15 +191,26 @@ fn type_key(app: &mut App, chord: Chord) -> Vec<Effect> {
         (Key::Char(c), false) if !chord.alt => Edit::InsertChar(c),
         _ => return Vec::new(),
     };
-    if let Some(input) = &mut app.typing {
+    if let Some(Typing { input, .. }) = &mut app.typing {
         input.handle(edit);
     }
     filter_typed(app);
     Vec::new()
 }
 
+/// Goes to the time that was typed.
+fn go_to_typed(app: &mut App) -> Vec<Effect> {
+    let typed = app.typing.take().map(|typing| typing.input.value().to_owned()).unwrap_or_default();
+    if let Some(at) = app.typed_time(&typed) {
+        return app.go_to(at);
+    }
+    app.say(Severity::Notice, format!("\"{typed}\" is no time: write 16:15, 16:15:30, -5m or +30s"));
+    Vec::new()
+}
+
 fn filter_typed(app: &mut App) {
-    let typed = app.typing.as_ref().map(|input| input.value().to_owned()).unwrap_or_default();
+    let Some(Typing { input, is_time: false }) = &app.typing else { return };
+    let typed = input.value().to_owned();
     if let Some(text) = app.filter_of(app.focus) {
         *text = typed;
     }

@@ -28,7 +28,8 @@ pub(super) fn mark_all(app: &mut App) -> Vec<Effect> {
             | Pane::Cache
             | Pane::Waits
             | Pane::Tables
-            | Pane::Events,
+            | Pane::Events
+            | Pane::Recovery,
             _,
         ) => Vec::new(),
     };
@@ -88,7 +89,13 @@ pub(super) fn meant(app: &App) -> Vec<SessionId> {
     let list: &ListState = match app.focus {
         Pane::Activity => &app.activity.list,
         Pane::Locks => &app.locks.list,
-        Pane::Statements | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Tables | Pane::Events => {
+        Pane::Statements
+        | Pane::Recovery
+        | Pane::Replication
+        | Pane::Cache
+        | Pane::Waits
+        | Pane::Tables
+        | Pane::Events => {
             return Vec::new();
         }
     };

@@ -1,9 +1,14 @@
 //! Going from pane to pane and from row to row, sorting, and back one level.
 
+use super::super::detail::Detail;
 use super::super::list::ListState;
-use super::super::{App, Effect, Pane};
+use super::super::{App, Effect, Overlay, Pane, Typing};
 
 pub(super) fn show(app: &mut App, pane: Pane) -> Vec<Effect> {
+    // The newest event is what one comes for, wherever one was before.
+    if pane == Pane::Events && app.focus != pane {
+        app.events.list.selected = None;
+    }
     app.focus = pane;
     app.finding = None;
     changed(app)
@@ -85,28 +90,38 @@ pub(super) fn sort(app: &mut App, turn: bool) -> Vec<Effect> {
         Pane::Statements => app.statements.sort = app.statements.sort.next(&columns.statements),
         Pane::Tables if turn => app.tables.sort.descending = !app.tables.sort.descending,
         Pane::Tables => app.tables.sort = app.tables.sort.next(&columns.tables),
-        Pane::Locks | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Events => {}
+        Pane::Locks | Pane::Recovery | Pane::Replication | Pane::Cache | Pane::Waits | Pane::Events => {}
     }
     app.refresh();
     with_list(app, ListState::to_top);
     changed(app)
 }
 
+/// Asks for a time to go to.
+pub(super) fn start_time(app: &mut App) -> Vec<Effect> {
+    app.typing = Some(Typing { input: tui_input::Input::default(), is_time: true });
+    Vec::new()
+}
+
 pub(super) fn start_typing(app: &mut App) -> Vec<Effect> {
-    app.typing = Some(tui_input::Input::new(app.filter_of(app.focus).cloned().unwrap_or_default()));
+    let input = tui_input::Input::new(app.filter_of(app.focus).cloned().unwrap_or_default());
+    app.typing = Some(Typing { input, is_time: false });
     Vec::new()
 }
 
 /// To an earlier or a later sample.
 pub(super) fn step_time(app: &mut App, by: isize) -> Vec<Effect> {
-    app.step_sample(by);
-    Vec::new()
+    app.step_sample(by)
 }
 
 /// To the right: a folded queue opens, a moment later is looked at; to the left the reverse.
 pub(super) fn sideways(app: &mut App, by: i64) -> Vec<Effect> {
     if app.focus == Pane::Waits {
         app.step_bin(by);
+        return Vec::new();
+    }
+    if app.focus == Pane::Events {
+        app.overlay = Detail::of_selection(app).filter(|_| by > 0).map(Overlay::Detail);
         return Vec::new();
     }
     if by > 0 {

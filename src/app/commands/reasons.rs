@@ -1,7 +1,9 @@
 //! Why a command does not work now: one function a reason, `None` when it does.
 
+use super::super::detail::Detail;
 use super::super::{App, Pane, RowKey, Shown, confirm};
 use super::{copied, opens, selected_session};
+use crate::engine::Observer;
 use crate::engine::missing::grant;
 use crate::format::{age_at, clock};
 use crate::model::Kind;
@@ -17,7 +19,7 @@ pub(super) fn only_activity(app: &App) -> Option<String> {
 }
 
 pub(super) fn filter_disabled(app: &App) -> Option<String> {
-    matches!(app.focus, Pane::Waits | Pane::Replication | Pane::Cache)
+    matches!(app.focus, Pane::Waits | Pane::Replication | Pane::Cache | Pane::Recovery)
         .then(|| "this pane has no filter".into())
 }
 
@@ -29,7 +31,7 @@ pub(super) fn sort_disabled(app: &App) -> Option<String> {
         Pane::Waits => Some("waits are ranked by who waits most".into()),
         Pane::Locks => Some("the forest is ranked by who blocks most".into()),
         Pane::Events => Some("events stand in their order".into()),
-        Pane::Replication | Pane::Cache => Some("this pane has no list".into()),
+        Pane::Replication | Pane::Cache | Pane::Recovery => Some("this pane has no list".into()),
     }
 }
 
@@ -99,11 +101,14 @@ pub(super) fn cancel_disabled(app: &App) -> Option<String> {
 }
 
 pub(super) fn action_disabled(app: &App) -> Option<String> {
+    if app.replay.is_some() {
+        return Some("this is a recording".into());
+    }
     if app.options.read_only {
         return Some("started with --read-only".into());
     }
     if let Some(past) = &app.past {
-        let (at, age) = (clock(past.at), age_at(past.at, app.now));
+        let (at, age) = (clock(past.at), age_at(past.at, app.present()));
         let live = app.options.keymap.hint("live");
         return Some(format!("this was {age} ago, at {at}; {live} goes back to the present"));
     }
@@ -126,13 +131,51 @@ pub(super) fn action_disabled(app: &App) -> Option<String> {
 }
 
 pub(super) fn only_sideways(app: &App) -> Option<String> {
-    (!matches!(app.focus, Pane::Locks | Pane::Waits)).then(|| "only in Locks (2) and Waits (6)".into())
+    match app.focus {
+        Pane::Locks | Pane::Waits => None,
+        Pane::Events => Detail::of_selection(app).is_none().then(|| "only an action has more to show".into()),
+        Pane::Activity
+        | Pane::Statements
+        | Pane::Replication
+        | Pane::Cache
+        | Pane::Tables
+        | Pane::Recovery => Some("only in Locks (2), Waits (6) and Events (8)".into()),
+    }
 }
 
 pub(super) fn is_live(app: &App) -> Option<String> {
-    (!app.is_past()).then(|| "what is shown is live".into())
+    let stands = app.replay.is_some_and(|replay| !replay.is_playing);
+    (!app.is_past() && !stands).then(|| "what is shown is live".into())
+}
+
+pub(super) fn is_newest(app: &App) -> Option<String> {
+    (!app.is_past() && app.replay.is_none()).then(|| "what is shown is the newest".into())
+}
+
+pub(super) fn no_replay(app: &App) -> Option<String> {
+    app.replay.is_none().then(|| "this is no recording".into())
+}
+
+pub(super) fn is_replay(app: &App) -> Option<String> {
+    app.replay.is_some().then(|| "this is a recording".into())
 }
 
 pub(super) fn nothing_kept(app: &App) -> Option<String> {
     app.observers.iter().all(|observer| observer.times().next().is_none()).then(|| "no sample yet".into())
+}
+
+pub(super) fn no_baseline(app: &App) -> Option<String> {
+    let observer = app.pg_observer();
+    if app.replay.is_some() {
+        return Some("this is a recording".into());
+    }
+    if app.past.is_some() {
+        return Some("a baseline is set in the present".into());
+    }
+    observer.and_then(Observer::tick).is_none().then(|| "no sample of a PostgreSQL server yet".into())
+}
+
+pub(super) fn no_recovery(app: &App) -> Option<String> {
+    let key = app.options.keymap.hint("baseline");
+    app.recovery().is_none().then(|| format!("nothing to compare with yet: {key} sets a baseline"))
 }

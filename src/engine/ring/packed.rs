@@ -1,81 +1,143 @@
-//! Sessions and locks of a sample, packed: each against the first of its group, because one second is much like the next.
+//! Sessions and locks of a sample, packed: each against the one before it, because one second is much like the next.
+//!
+//! Packing is a matter of milliseconds where there are many sessions, and keys must not wait for it: a thread of its own
+//! does it. What comes out is the same, whether it is packed already or not.
 
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::model::Reading;
-use crate::model::postgres::{LockTable, Session};
+use crate::model::postgres::{LockTable, Sample, Session};
 
-/// Samples that are packed against the same one.
+/// After so many samples one is packed by itself: to unpack one is to unpack those before it.
 const GROUP: usize = 20;
-/// The fastest of the levels that save most: one second of 500 sessions packs in under two milliseconds.
-const LEVEL: i32 = 1;
+/// The level that zstd takes by itself.
+const LEVEL: i32 = 3;
+/// Samples that may wait to be packed; then who reads waits, too, so that nothing piles up.
+const WAITING_MAX: usize = 4;
+/// What a session and a lock take before they are packed, about.
+const SESSION_BYTES: usize = 700;
+const LOCK_BYTES: usize = 200;
 
-type Large = (Reading<Vec<Session>>, Reading<Arc<LockTable>>);
+pub(super) type Large = (Reading<Vec<Session>>, Reading<Arc<LockTable>>);
 
-/// The first of a group.
+/// What was packed, against what.
 #[derive(Debug)]
-struct First {
-    packed: Vec<u8>,
+struct Packed {
+    bytes: Vec<u8>,
     length: usize,
+    /// `None` for the first of a group.
+    before: Option<Arc<Self>>,
 }
 
-/// What was packed.
 #[derive(Debug)]
-pub(super) struct Packed {
-    first: Arc<First>,
-    /// Against the first; `None` for the first itself.
-    other: Option<(Vec<u8>, usize)>,
-    /// Bytes of memory.
-    pub(super) bytes: usize,
+enum State {
+    Waiting(Arc<Sample>),
+    Packed(Arc<Packed>),
+    /// There was no memory to pack it.
+    Lost,
 }
 
-/// Packs one sample after the other.
-#[derive(Debug, Default)]
-pub(super) struct Packer {
-    group: Option<(Arc<First>, Vec<u8>)>,
-    packed: usize,
+/// Sessions and locks of one sample.
+#[derive(Debug, Clone)]
+pub(super) struct Kept(Arc<Mutex<State>>);
+
+impl Kept {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        match &*self.state() {
+            State::Waiting(sample) => {
+                let sessions = sample.sessions.value().map_or(0, Vec::len);
+                let locks = sample.locks.value().map_or(0, |locks| locks.rows.len());
+                sessions * SESSION_BYTES + locks * LOCK_BYTES
+            }
+            State::Packed(packed) => packed.bytes.len(),
+            State::Lost => 0,
+        }
+    }
+
+    /// What was packed; `None` only if there was no memory for packing it.
+    pub(super) fn unpack(&self) -> Option<Large> {
+        let packed = match &*self.state() {
+            State::Waiting(sample) => return Some((sample.sessions.clone(), sample.locks.clone())),
+            State::Packed(packed) => Arc::clone(packed),
+            State::Lost => return None,
+        };
+        postcard::from_bytes(&packed.written()?).ok()
+    }
 }
+
+impl Packed {
+    fn written(&self) -> Option<Vec<u8>> {
+        // The first of the group is unpacked first; a group is short, so that a stack of calls will do.
+        let base = match &self.before {
+            Some(before) => before.written()?,
+            None => Vec::new(),
+        };
+        Decompressor::with_dictionary(&base).ok()?.decompress(&self.bytes, self.length).ok()
+    }
+}
+
+/// Packs one sample after the other. Its thread ends with it.
+#[derive(Debug, Default)]
+pub(super) struct Packer(Option<SyncSender<Kept>>);
 
 impl Packer {
-    pub(super) fn pack(
-        &mut self,
-        sessions: &Reading<Vec<Session>>,
-        locks: &Reading<Arc<LockTable>>,
-    ) -> Packed {
-        // Plain data always has a written form.
-        let written = serde_json::to_vec(&(sessions, locks)).unwrap_or_default();
-        self.packed += 1;
-        if let Some((first, base)) = self.group.as_ref().filter(|_| self.packed < GROUP)
-            && let Some(packed) = compressed(&written, base)
-        {
-            let bytes = packed.len();
-            return Packed { first: Arc::clone(first), other: Some((packed, written.len())), bytes };
-        }
-        let packed = compressed(&written, &[]).unwrap_or_default();
-        let bytes = packed.len();
-        let first = Arc::new(First { packed, length: written.len() });
-        self.group = Some((Arc::clone(&first), written));
-        self.packed = 0;
-        Packed { first, other: None, bytes }
+    /// Keeps the sessions and locks of a sample; `None` where no thread can be had.
+    pub(super) fn keep(&mut self, sample: &Arc<Sample>) -> Option<Kept> {
+        let sender = match self.0.take() {
+            Some(sender) => sender,
+            None => start()?,
+        };
+        let kept = Kept(Arc::new(Mutex::new(State::Waiting(Arc::clone(sample)))));
+        sender.send(kept.clone()).ok()?;
+        self.0 = Some(sender);
+        Some(kept)
+    }
+}
+
+fn start() -> Option<SyncSender<Kept>> {
+    let (sender, waiting) = sync_channel(WAITING_MAX);
+    let thread = std::thread::Builder::new().name("packer".into());
+    thread.spawn(move || pack_all(&waiting)).ok()?;
+    Some(sender)
+}
+
+fn pack_all(waiting: &Receiver<Kept>) {
+    let mut last: Option<(Arc<Packed>, Vec<u8>)> = None;
+    let mut in_group = 0;
+    while let Ok(kept) = waiting.recv() {
+        let sample = match &*kept.state() {
+            State::Waiting(sample) => Arc::clone(sample),
+            State::Packed(_) | State::Lost => continue,
+        };
+        let before = last.take().filter(|_| in_group < GROUP);
+        in_group = if before.is_some() { in_group + 1 } else { 1 };
+        let base = before.as_ref().map(|(_, written)| written.as_slice()).unwrap_or_default();
+        let packed = postcard::to_allocvec(&(&sample.sessions, &sample.locks)).ok().and_then(|written| {
+            let bytes = compressed(&written, base)?;
+            Some((bytes, written))
+        });
+        let Some((bytes, written)) = packed else {
+            *kept.state() = State::Lost;
+            continue;
+        };
+        let packed = Packed { bytes, length: written.len(), before: before.map(|(packed, _)| packed) };
+        let packed = Arc::new(packed);
+        *kept.state() = State::Packed(Arc::clone(&packed));
+        last = Some((packed, written));
     }
 }
 
 fn compressed(bytes: &[u8], base: &[u8]) -> Option<Vec<u8>> {
-    Compressor::with_dictionary(LEVEL, base).ok()?.compress(bytes).ok()
-}
-
-impl Packed {
-    /// What was packed; `None` only if there was no memory for packing it.
-    pub(super) fn unpack(&self) -> Option<Large> {
-        let first = Decompressor::new().ok()?.decompress(&self.first.packed, self.first.length).ok()?;
-        let written = match &self.other {
-            None => first,
-            Some((packed, length)) => {
-                Decompressor::with_dictionary(&first).ok()?.decompress(packed, *length).ok()?
-            }
-        };
-        serde_json::from_slice(&written).ok()
-    }
+    let mut packed = Compressor::with_dictionary(LEVEL, base).ok()?.compress(bytes).ok()?;
+    // The room is made for the worst case.
+    packed.shrink_to_fit();
+    Some(packed)
 }

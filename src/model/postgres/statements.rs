@@ -104,7 +104,7 @@ impl StatementsDelta {
         let rows = now.rows.iter().filter(differs).cloned().collect();
         let gone = before.into_keys().collect();
         let extension_version = now.extension_version.clone();
-        Self { changed: Statements { rows, extension_version, ..*now }, gone }
+        Self { changed: Statements { extension_version, rows, ..*now }, gone }
     }
 
     /// The reading, its rows in an order of their own.

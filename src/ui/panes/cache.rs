@@ -137,8 +137,7 @@ fn redis_figures(canvas: &mut Canvas<'_>, area: Rect, whose: Whose<'_>, tick: &R
         &rate(rates.commands_per_second),
         Metric::RedisCommands,
         Scale::ZeroToMax(1.0),
-    )
-    .to_vec();
+    );
     line.push(Span::new(Role::Label, "  ping "));
     line.push(Span::text(format::duration_ms(sample.ping_seconds * 1000.0)));
     line.push(Span::new(Role::Label, "  main thread "));

@@ -8,6 +8,9 @@ use crate::format;
 use crate::ui::canvas::Canvas;
 use crate::ui::widgets::table::{self, Row};
 
+/// A pane of fewer columns shows time and event only.
+const NARROW: u16 = 110;
+
 pub(super) fn title(app: &App) -> String {
     let view = &app.events;
     let filter =
@@ -26,7 +29,10 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App) {
         paragraph(canvas, area, &[Span::new(Role::Dim, text)]);
         return;
     }
-    let columns = table::fitting(EVENT_COLUMNS, area.width.saturating_sub(1));
+    // On a small screen what happened is worth more room than where, and by whom: an action says that in full.
+    let is_narrow = area.width < NARROW;
+    let shown: Vec<_> = EVENT_COLUMNS.iter().filter(|it| !is_narrow || it.priority == 0).copied().collect();
+    let columns = table::fitting(&shown, area.width.saturating_sub(1));
     let rows = view.list.rows.iter().skip(view.list.offset).filter_map(|key| {
         let event = view.find(key)?;
         let cells = columns.iter().map(|(column, _)| (column.cell)(event)).collect();

@@ -1,0 +1,174 @@
+//! The lines of a recording. Fields that a later version adds are optional; none is ever taken away.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Note, Opening};
+use crate::model::postgres::{
+    DatabaseCounters, LockTable, Names, Prepared, Rights, Sample, Server, Session, Slot, StatementKey,
+    Statements, StatementsDelta, Tables, Upkeep, Wal, WalReceiver, WalSender,
+};
+use crate::model::redis::Sample as RedisSample;
+use crate::model::{Outage, Reading, TargetId};
+
+/// Stands for a part that was written before.
+pub(super) type Number = u64;
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Line<'a> {
+    Recording(Opening),
+    Server(TargetId, Number, Arc<Server>),
+    Rights(TargetId, Number, Arc<Rights>),
+    Names(TargetId, Number, Arc<Names>),
+    Upkeep(TargetId, Number, Arc<Upkeep>),
+    Tables(TargetId, Number, Arc<Tables>),
+    Statements(TargetId, Number, Arc<Statements>),
+    /// What differs from an earlier reading, which the second number stands for.
+    StatementsSince(TargetId, Number, Number, Box<StatementsDelta>),
+    /// Texts of statements that are new.
+    Texts(TargetId, Vec<(StatementKey, Arc<str>)>),
+    Postgres(When, Box<PgLine<'a>>),
+    Redis(When, Box<Cow<'a, RedisSample>>),
+    Outage(When, Outage),
+    Note(Note),
+}
+
+/// Which target was read, and when.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct When {
+    pub(super) target: TargetId,
+    pub(super) asked_at: Timestamp,
+    pub(super) taken_at: Timestamp,
+}
+
+/// A sample of PostgreSQL, its seldom changing parts as numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct PgLine<'a> {
+    server_time: Timestamp,
+    pub(super) server: Number,
+    pub(super) rights: Number,
+    pub(super) names: Number,
+    pub(super) sessions: Cow<'a, Reading<Vec<Session>>>,
+    locks: Cow<'a, Reading<Arc<LockTable>>>,
+    prepared: Cow<'a, Reading<Vec<Prepared>>>,
+    databases: Cow<'a, Reading<Vec<DatabaseCounters>>>,
+    pub(super) statements: Reading<Number>,
+    wal: Cow<'a, Reading<Wal>>,
+    senders: Cow<'a, Reading<Vec<WalSender>>>,
+    slots: Cow<'a, Reading<Vec<Slot>>>,
+    receiver: Cow<'a, Reading<Option<WalReceiver>>>,
+    pub(super) upkeep: Option<Number>,
+    pub(super) tables: Option<Number>,
+}
+
+/// The parts of a sample that are written once, as numbers.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    pub(super) server: Number,
+    pub(super) rights: Number,
+    pub(super) names: Number,
+    pub(super) statements: Reading<Number>,
+    pub(super) upkeep: Option<Number>,
+    pub(super) tables: Option<Number>,
+}
+
+/// The same parts themselves.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) server: Arc<Server>,
+    pub(super) rights: Arc<Rights>,
+    pub(super) names: Arc<Names>,
+    pub(super) statements: Reading<Arc<Statements>>,
+    pub(super) upkeep: Option<Arc<Upkeep>>,
+    pub(super) tables: Option<Arc<Tables>>,
+    pub(super) statement_texts: Texts,
+}
+
+/// Texts of statements.
+pub(super) type Texts = Arc<BTreeMap<StatementKey, Arc<str>>>;
+
+/// A part that was written, and its number.
+pub(super) type Written<T> = Option<(Arc<T>, Number)>;
+
+/// What was written last of a target.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) server: Written<Server>,
+    pub(super) rights: Written<Rights>,
+    pub(super) names: Written<Names>,
+    pub(super) upkeep: Written<Upkeep>,
+    pub(super) tables: Written<Tables>,
+    pub(super) statements: Written<Statements>,
+    /// The last counters that were written in full.
+    pub(super) base: Written<Statements>,
+    pub(super) texts: Texts,
+}
+
+impl<'a> PgLine<'a> {
+    /// The line of a sample.
+    pub(super) fn of(sample: &'a Sample, numbers: Numbers) -> Self {
+        let Sample {
+            server_time,
+            server: _,
+            rights: _,
+            names: _,
+            sessions,
+            locks,
+            prepared,
+            databases,
+            statements: _,
+            statement_texts: _,
+            wal,
+            senders,
+            slots,
+            receiver,
+            upkeep: _,
+            tables: _,
+        } = sample;
+        Self {
+            server_time: *server_time,
+            server: numbers.server,
+            rights: numbers.rights,
+            names: numbers.names,
+            sessions: Cow::Borrowed(sessions),
+            locks: Cow::Borrowed(locks),
+            prepared: Cow::Borrowed(prepared),
+            databases: Cow::Borrowed(databases),
+            statements: numbers.statements,
+            wal: Cow::Borrowed(wal),
+            senders: Cow::Borrowed(senders),
+            slots: Cow::Borrowed(slots),
+            receiver: Cow::Borrowed(receiver),
+            upkeep: numbers.upkeep,
+            tables: numbers.tables,
+        }
+    }
+
+    /// The sample of a line.
+    pub(super) fn into_sample(self, whole: Whole) -> Sample {
+        Sample {
+            server_time: self.server_time,
+            server: whole.server,
+            rights: whole.rights,
+            names: whole.names,
+            sessions: self.sessions.into_owned(),
+            locks: self.locks.into_owned(),
+            prepared: self.prepared.into_owned(),
+            databases: self.databases.into_owned(),
+            statements: whole.statements,
+            statement_texts: whole.statement_texts,
+            wal: self.wal.into_owned(),
+            senders: self.senders.into_owned(),
+            slots: self.slots.into_owned(),
+            receiver: self.receiver.into_owned(),
+            upkeep: whole.upkeep,
+            tables: whole.tables,
+        }
+    }
+}

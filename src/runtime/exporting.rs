@@ -1,0 +1,57 @@
+//! Writing down what is shown: a report of the moment, or the timeline, into a file that only its owner may read.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::app::{App, Paper};
+use crate::engine::Observer;
+use crate::report;
+
+/// Names that are tried before it is given up.
+const NAMES_MAX: u32 = 100;
+
+/// The text; statements without their literals where the screen shows them so.
+pub(super) fn text(app: &App, paper: Paper) -> Result<String, String> {
+    let shown = app.shown().iter().map(|it| if app.private { it.masked() } else { it.as_shown() });
+    let shown: Vec<Observer> = shown.collect();
+    let interval = shown.iter().filter_map(|it| it.tick().and_then(|tick| tick.interval_seconds));
+    let at = app.clock();
+    match paper {
+        Paper::Text => Ok(report::text(&shown, at)),
+        Paper::Markdown => Ok(report::markdown(&shown, at)),
+        Paper::Json => report::json(&shown, at, interval.reduce(f64::max)).map_err(|error| error.to_string()),
+        Paper::Timeline => {
+            let span = report::Span {
+                begins: app.began,
+                ends: app.present(),
+                cuts: Vec::new(),
+                files: vec!["the screen".into()],
+                redacted: app.private,
+            };
+            Ok(report::timeline(app, &span))
+        }
+    }
+}
+
+/// Writes it into a new file in the current folder, and says which. A file that is there is never written over.
+pub(super) fn keep(text: &str, paper: Paper, at: Timestamp) -> io::Result<PathBuf> {
+    let what = if paper == Paper::Timeline { "timeline" } else { "snapshot" };
+    let name = format!("dbtriage-{what}-{}", at.strftime("%Y%m%dT%H%M%SZ"));
+    for number in 1..NAMES_MAX {
+        let more = if number == 1 { String::new() } else { format!("-{number}") };
+        let path = std::path::absolute(format!("{name}{more}.{}", paper.suffix()))?;
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                file.write_all(text.as_bytes())?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}

@@ -1,0 +1,211 @@
+//! What is recorded while the screen is open, and `record`, which has none.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::opening::{self, Opened};
+use super::signals::{Asked, Signals};
+use super::{Failure, SAMPLES_MAX, logging, now, start_tokio};
+use crate::app::{App, Msg, Order, Recording};
+use crate::config::{RecordConfig, ReportConfig};
+use crate::engine::Severity;
+use crate::model::{Sample, Target};
+use crate::recording::{Entry, Note, Opening, VERSION};
+use crate::sources::Pace;
+use crate::sources::postgres;
+use crate::sources::recording::{Place, Recorder};
+
+/// A file that `R` has begun may become as large as this before it is turned over.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// The recordings that go on.
+pub(super) struct Recordings {
+    config: Option<RecordConfig>,
+    targets: Vec<Target>,
+    messages: mpsc::Sender<Msg>,
+    rolling: Option<Recorder>,
+    file: Option<(PathBuf, Recorder)>,
+}
+
+impl Recordings {
+    pub(super) const fn new(config: RecordConfig, targets: Vec<Target>, messages: mpsc::Sender<Msg>) -> Self {
+        Self { config: Some(config), targets, messages, rolling: None, file: None }
+    }
+
+    /// Nothing is ever recorded: what is looked at is a recording.
+    pub(super) const fn none(messages: mpsc::Sender<Msg>) -> Self {
+        Self { config: None, targets: Vec::new(), messages, rolling: None, file: None }
+    }
+
+    /// Begins what the configuration asks for; what cannot be begun is told, and stops nothing.
+    pub(super) fn begin(&mut self, app: &mut App) {
+        let Some(config) = self.config.clone() else { return };
+        let at = now();
+        if let Some(rolling) = config.rolling {
+            match self.start(Place::Rolling(rolling), true, at) {
+                Ok(recorder) => self.rolling = Some(recorder),
+                Err(error) => {
+                    let text = format!("the last hours are not recorded: {error}");
+                    drop(app.update(at, Msg::Notice(Severity::Warning, text)));
+                }
+            }
+        }
+        if let Some(Place::File(path, bytes_max)) = config.file {
+            match self.start(Place::File(path.clone(), bytes_max), config.redact, at) {
+                Ok(recorder) => self.file = Some((path, recorder)),
+                Err(error) => drop(app.update(at, cannot(&path, &error))),
+            }
+        }
+        app.recording = self.state();
+    }
+
+    fn start(&self, place: Place, redacted: bool, at: Timestamp) -> std::io::Result<Recorder> {
+        let messages = self.messages.clone();
+        Recorder::start(place, opening(at, redacted, &self.targets), move |why| {
+            let text = format!("recording has stopped: {why}");
+            drop(messages.blocking_send(Msg::Notice(Severity::Warning, text)));
+        })
+    }
+
+    /// Begins or ends the file that is kept in full; what to tell the person.
+    pub(super) fn turn(&mut self, is_on: bool, at: Timestamp) -> Msg {
+        if let Some((path, recorder)) = self.file.take() {
+            let bytes = crate::format::bytes(float(recorder.finish().bytes));
+            return Msg::Notice(Severity::Notice, format!("recorded {bytes} in {}", path.display()));
+        }
+        if !is_on {
+            return Msg::Notice(Severity::Notice, "no file is being recorded".into());
+        }
+        let name = format!("dbtriage-{}.dbtriage", at.strftime("%Y%m%dT%H%M%SZ"));
+        let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
+        let redact = self.config.as_ref().is_some_and(|config| config.redact);
+        match self.start(Place::File(path.clone(), FILE_BYTES_MAX), redact, at) {
+            Ok(recorder) => {
+                let text = format!("recording everything in {}", path.display());
+                self.file = Some((path, recorder));
+                Msg::Notice(Severity::Notice, text)
+            }
+            Err(error) => cannot(&path, &error),
+        }
+    }
+
+    /// What goes on now.
+    pub(super) fn state(&self) -> Recording {
+        Recording {
+            is_rolling: self.rolling.is_some(),
+            file: self.file.as_ref().map(|(path, _)| path.display().to_string()),
+        }
+    }
+
+    pub(super) fn keep_sample(&mut self, sample: &Sample) {
+        self.keep(&Entry::Sample(sample.clone()));
+    }
+
+    /// An order, with the statement that is sent.
+    pub(super) fn keep_order(&mut self, order: &Order) {
+        let record =
+            crate::model::action::Record { sql: postgres::statement(&order.action), ..order.record.clone() };
+        self.keep_note(Note::Action(Box::new(record), order.target, None, order.one_of_many));
+    }
+
+    pub(super) fn keep_note(&mut self, note: Note) {
+        self.keep(&Entry::Note(note));
+    }
+
+    /// One that has ended by itself has said why.
+    fn keep(&mut self, entry: &Entry) {
+        self.rolling = self.rolling.take().and_then(|mut it| it.keep(entry.clone()).then_some(it));
+        self.file = self.file.take().and_then(|(path, mut it)| it.keep(entry.clone()).then_some((path, it)));
+    }
+
+    /// Waits until everything is on the disk, but not for long.
+    pub(super) fn finish(&mut self) {
+        let file = self.file.take().map(|(_, recorder)| recorder);
+        for recorder in self.rolling.take().into_iter().chain(file) {
+            recorder.finish();
+        }
+    }
+}
+
+fn cannot(path: &std::path::Path, error: &std::io::Error) -> Msg {
+    Msg::Notice(Severity::Warning, format!("cannot record in {}: {error}", path.display()))
+}
+
+fn opening(at: Timestamp, redacted: bool, targets: &[Target]) -> Opening {
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    Opening { version: VERSION, program, at, redacted, targets: targets.to_vec() }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "it is shown with three digits")]
+const fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+/// Records without a screen, until the time is over or a signal ends it.
+pub fn record(config: ReportConfig, to: Place, watch: Option<Duration>) -> Result<ExitCode, Failure> {
+    drop(logging::start(config.log.as_deref())?);
+    for warning in &config.targets.warnings {
+        logging::warn(warning);
+    }
+    start_tokio()?.block_on(async {
+        let mut signals = Signals::listen()
+            .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
+        let opened = tokio::select! {
+            code = signals.end() => return Ok(ExitCode::from(code)),
+            opened = opening::open(config.targets, true) => opened?,
+        };
+        let mut targets: Vec<Target> = opened.iter().map(|it| it.target().clone()).collect();
+        targets.sort_by_key(|target| target.id);
+        let name = match &to {
+            Place::File(path, _) => path.display().to_string(),
+            Place::Rolling(rolling) => rolling.folder.display().to_string(),
+        };
+        let (stopped, mut why) = mpsc::channel(1);
+        let mut recorder = Recorder::start(to, opening(now(), config.redact, &targets), move |error| {
+            drop(stopped.blocking_send(error));
+        })
+        .map_err(|error| Failure::usage(format!("cannot record in {name}: {error}")))?;
+        let (sender, mut samples) = mpsc::channel(SAMPLES_MAX);
+        let (_unchanged, pace) = watch::channel(Pace::screen(config.interval));
+        for sample in opened.iter().filter_map(Opened::outage) {
+            recorder.keep(Entry::Sample(sample));
+        }
+        let _handles = opening::start(opened, &pace, &sender);
+        logging::say(&format!("recording in {name}; Ctrl-C ends it"));
+        let over = async {
+            match watch {
+                Some(watch) => tokio::time::sleep(watch).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                biased;
+                asked = signals.next() => match asked {
+                    // To end it is how it is meant to end.
+                    Asked::End(_) => break,
+                    Asked::Stop | Asked::Resize | Asked::GoOn => {}
+                },
+                () = &mut over => break,
+                Some(error) = why.recv() => {
+                    return Err(Failure { message: format!("recording has stopped: {error}"), code: 1 });
+                }
+                Some(sample) = samples.recv() => {
+                    recorder.keep(Entry::Sample(sample));
+                }
+            }
+        }
+        let kept = recorder.finish();
+        let bytes = crate::format::bytes(float(kept.bytes));
+        logging::say(&format!("recorded {bytes} in {name}"));
+        if kept.given_up > 0 {
+            logging::say(&format!("the disk was too slow: {} samples are missing", kept.given_up));
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
