@@ -12,6 +12,7 @@ use pretty_assertions::assert_eq;
 /// import `config`, never the other way round.
 const FLOORS: &[(&str, u32)] = &[
     ("model", 10),
+    ("recording", 10),
     ("format", 10),
     ("text", 10),
     ("cli", 10),
@@ -42,7 +43,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// Files of one floor import each other where one needs the other's vocabulary.
-const NEIGHBOURS: &[(&str, &str)] = &[("terminal", "text"), ("model", "format")];
+const NEIGHBOURS: &[(&str, &str)] =
+    &[("terminal", "text"), ("model", "format"), ("recording", "model"), ("recording", "text")];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -928,7 +928,7 @@ impl Watch {
     }
 
     /// The first sample of which something holds.
-    fn sample(&mut self, holds: impl Fn(&PgSample) -> bool) -> Box<PgSample> {
+    fn sample(&mut self, holds: impl Fn(&PgSample) -> bool) -> Arc<PgSample> {
         let started = Instant::now();
         loop {
             let sample = self.next();

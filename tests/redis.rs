@@ -115,7 +115,7 @@ impl Watch {
         let receive = async { tokio::time::timeout(PATIENCE, self.samples.recv()).await };
         let sample =
             self.runtime.block_on(receive).expect("no sample in time").expect("the reader has ended");
-        self.observer.observe(sample);
+        self.observer.observe(&sample);
     }
 
     /// The first tick of which something holds, without an outage.

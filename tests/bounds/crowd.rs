@@ -27,8 +27,11 @@ const KEY_LIMIT: Duration = Duration::from_millis(50).saturating_mul(SLOWER);
 /// not be more the longer that lasts.
 const MEMORY_LIMIT: u64 = 400 * MB;
 
+/// What is kept to look back may take as much by itself, whatever it is that is watched.
+const LOOKING_BACK: u64 = 64 * MB;
+
 /// Ten thousand sessions alone are 11 MB on the wire.
-const MEMORY_LIMIT_OF_SESSIONS: u64 = 110 * MB;
+const MEMORY_LIMIT_OF_SESSIONS: u64 = 110 * MB + LOOKING_BACK;
 
 /// Presses a key and waits for what it shows.
 fn press(tty: &mut Tty, key: &str, appears: &str) -> Duration {

@@ -179,5 +179,24 @@ fn a_connection_spike_is_told_within_three_seconds() {
     assert!(time < Duration::from_secs(3), "{time:?}");
     tty.keys("q");
     assert_eq!(tty.end().code, Some(0));
+    // Whatever else is told is another side of the same.
+    let may_be = [
+        "connections",
+        "connection-hog",
+        "idle-sessions",
+        "statement-regression",
+        "slow-active",
+        "slow-statement",
+        "query-latency",
+    ];
+    let output = check(&["--for", "3s", "--format", "json", &lab.primary().uri("oncall", "shop")]);
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<&str> = document["targets"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["check"].as_str().unwrap())
+        .collect();
+    assert!(told.len() >= 2 && told.iter().all(|check| may_be.contains(check)), "{document:#}");
     drop(load);
 }

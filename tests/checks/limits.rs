@@ -16,7 +16,7 @@ fn observed(bodies: Vec<Body>) -> Observer {
     let target = Target { id: TargetId(0), name: "shop-db:5432/reports".into(), kind: Kind::Postgres };
     let mut observer = Observer::new(target, Baseline::Previous, Thresholds::default());
     for (second, body) in (0..).zip(bodies) {
-        observer.observe(Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
+        observer.observe(&Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
     }
     observer
 }
@@ -64,7 +64,7 @@ fn over_time(counts: &[i32]) -> Vec<Option<Severity>> {
     let mut observer = observed(Vec::new());
     let each = (0..).zip(counts).map(|(second, count)| {
         let body = Body::Postgres(Arc::new(with_sessions(*count)));
-        observer.observe(Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
+        observer.observe(&Sample { target: TargetId(0), asked_at: at(second), taken_at: at(second), body });
         observer.findings().first().map(|finding| finding.severity)
     });
     each.collect()

@@ -58,7 +58,7 @@ fn watched(kind: Kind, seconds: i64, sample: fn(i64) -> Body) -> Observer {
     let mut observer = observer(kind);
     for second in 0..seconds {
         let at = moment::at(second);
-        observer.observe(Sample { target: TargetId(0), asked_at: at, taken_at: at, body: sample(second) });
+        observer.observe(&Sample { target: TargetId(0), asked_at: at, taken_at: at, body: sample(second) });
     }
     observer
 }
@@ -124,7 +124,7 @@ fn a_server_that_gives_no_data_is_told_by_how_it_fails() {
     let found = |kind: Kind, how: OutageKind| {
         let mut observer = observer(kind);
         let at = moment::at(4);
-        observer.observe(Sample { target: TargetId(0), asked_at: at, taken_at: at, body: outage(how) });
+        observer.observe(&Sample { target: TargetId(0), asked_at: at, taken_at: at, body: outage(how) });
         let all = observer.findings().iter();
         all.map(|finding| (finding.check, finding.summary.clone())).collect::<Vec<_>>()
     };

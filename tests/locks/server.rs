@@ -204,7 +204,7 @@ impl Watch {
             let receive = async { tokio::time::timeout(PATIENCE, self.samples.recv()).await };
             let sample = self.runtime.block_on(receive).expect("no sample").expect("the sampler has ended");
             let is_good = matches!(sample.body, Body::Postgres(_));
-            self.observer.observe(sample);
+            self.observer.observe(&sample);
             if is_good
                 && let Some(tick) = self.observer.tick().and_then(|tick| tick.postgres())
                 && tick.sample.server_time > now

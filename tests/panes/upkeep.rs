@@ -32,7 +32,7 @@ async fn the_servers_own_settings_are_shown_and_a_change_is_an_event() {
     admin.execute("SELECT pg_reload_conf()").unwrap();
     let seen = tokio::time::timeout(NEXT_READING, async {
         loop {
-            observer.observe(watching.next().await);
+            observer.observe(&watching.next().await);
             if let Some(seen) = observer.take_seen().pop() {
                 return seen;
             }

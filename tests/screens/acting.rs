@@ -147,12 +147,12 @@ fn what_was_done_stands_in_the_events() {
     assert_eq!((order.record.before.blocked, order.record.before.behind), (Some(19), Some(19)));
     app.update(ms(4, 400), outcome(&order, ActionReply::Signalled));
     let later = app.update(at(6), sample(6, Body::Postgres(Arc::new(postgres(6, false)))));
-    let [Effect::Keep(record)] = &later[..] else { panic!("{later:?}") };
+    let [Effect::Keep(record, ..)] = &later[..] else { panic!("{later:?}") };
     assert_eq!(record.after.and_then(|after| after.blocked), Some(0));
     assert_eq!(record.sql, "SELECT pg_terminate_backend(...)");
     press(&mut app, 120, 40, &["8"]);
     insta::assert_snapshot!(frame(&mut app, 120, 40));
-    press(&mut app, 80, 24, &["Enter"]);
+    press(&mut app, 80, 24, &["Down", "Right"]);
     insta::assert_snapshot!("one_event_in_full", frame(&mut app, 80, 24));
 }
 

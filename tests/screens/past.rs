@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use dbtriage::app::App;
+use dbtriage::app::{App, Effect, Msg, Paper, Recording, Replay, ReplayOrder};
 use dbtriage::engine::Observer;
 use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason};
 use dbtriage::report;
+use dbtriage::terminal::Input;
 use pretty_assertions::assert_eq;
 
 use crate::moment::{app, at, empty_app, postgres, press, redis, sample};
@@ -86,4 +87,67 @@ fn a_paused_view_stays_while_samples_come() {
         "paused_roles",
         roles(&mut app, 80, 24).lines().take(2).collect::<Vec<_>>().join("\n")
     );
+}
+
+/// A pile-up for four seconds, a baseline, and a server that is well from then on.
+fn recovered(seconds: i64) -> App {
+    let mut app = app(true);
+    press(&mut app, 120, 40, &["b"]);
+    for second in 5..5 + seconds {
+        app.update(at(second), sample(second, Body::Postgres(Arc::new(postgres(second, false)))));
+    }
+    app
+}
+
+#[test]
+fn whether_it_got_better_is_told_figure_by_figure() {
+    insta::assert_snapshot!("recovery_first_seconds", frame(&mut recovered(2), 80, 24));
+    insta::assert_snapshot!("recovery_120x40", frame(&mut recovered(20), 120, 40));
+    insta::assert_snapshot!("recovery_80x24", frame(&mut recovered(20), 80, 24));
+    let mut app = app(true);
+    press(&mut app, 80, 24, &["9"]);
+    let why = app.toast.clone().unwrap().text;
+    assert_eq!(why, "recovery: nothing to compare with yet: b sets a baseline");
+}
+
+#[test]
+fn what_happened_stands_in_the_events_and_leads_to_its_moment() {
+    let mut app = recovered(20);
+    press(&mut app, 80, 24, &["8"]);
+    insta::assert_snapshot!("events_80x24", frame(&mut app, 80, 24));
+    press(&mut app, 80, 24, &["End", "Enter"]);
+    assert_eq!(app.past.as_ref().unwrap().at, at(0));
+    press(&mut app, 80, 24, &["n"]);
+    assert!(app.past.as_ref().unwrap().at > at(0), "the next event");
+}
+
+#[test]
+fn a_recording_says_what_it_is_and_that_nothing_can_be_done() {
+    let mut app = app(true).replaying(Replay::new(at(0), at(60), 4));
+    insta::assert_snapshot!("replay_120x40", frame(&mut app, 120, 40));
+    assert_eq!(
+        app.update(at(5), Msg::Input(Input::Key(">".parse().unwrap()))),
+        vec![Effect::Replay(ReplayOrder::Play(8))]
+    );
+    press(&mut app, 80, 24, &["K"]);
+    assert_eq!(app.toast.as_ref().unwrap().text, "terminate: this is a recording");
+    assert_eq!(
+        app.update(at(5), Msg::Input(Input::Key("p".parse().unwrap()))),
+        vec![Effect::Replay(ReplayOrder::Stop)]
+    );
+    press(&mut app, 80, 24, &["T"]);
+    insta::assert_snapshot!("a_time_is_typed", frame(&mut app, 80, 24).lines().last().unwrap());
+}
+
+#[test]
+fn what_can_be_taken_out_is_a_menu() {
+    let mut app = app(true);
+    app.recording = Recording { is_rolling: true, file: None };
+    press(&mut app, 80, 24, &["x", "Down"]);
+    insta::assert_snapshot!("export_menu", frame(&mut app, 80, 24));
+    let effects = app.update(at(5), Msg::Input(Input::Key("Enter".parse().unwrap())));
+    let [Effect::Export(export)] = effects[..] else { panic!("{effects:?}") };
+    assert_eq!((export.paper, export.is_copy), (Paper::Markdown, true));
+    app.recording.file = Some("/tmp/night.dbtriage".into());
+    insta::assert_snapshot!("recording", frame(&mut app, 80, 24).lines().next().unwrap());
 }

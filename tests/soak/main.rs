@@ -194,7 +194,15 @@ impl Soak {
         let census = Some(Census::start(lab.primary()));
         let target = format!("postgres://oncall@127.0.0.1:{}/shop", proxy.port);
         let redis = lab.redis().unwrap().url();
-        let mut tty = Tty::start(PROGRAM, WIDE, &["--interval", "500ms", "--redis", &redis, &target]);
+        // What is kept to look back grows until it is full: it is full early, so that what grows after is a leak.
+        let config = lab.directory().join("dbtriage.toml");
+        std::fs::write(&config, "history_megabytes = 1\n").unwrap();
+        let config = config.to_str().unwrap();
+        let mut tty = Tty::start(
+            PROGRAM,
+            WIDE,
+            &["--interval", "500ms", "--config", config, "--redis", &redis, &target],
+        );
         let readings = Readings::start(tty.pid());
         tty.wait_for("a live screen over three connections", PATIENCE, is_live);
         (Self { plan, lab, proxy, tty, census, readings, started: now() }, load)
