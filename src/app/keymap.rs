@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_command_takes_the_keys_of_the_config() {
-        let keymap = changed("terminate", &["T", "F9"]).unwrap();
-        assert_eq!(keymap.command("T".parse().unwrap()).map(|command| command.name), Some("terminate"));
+        let keymap = changed("terminate", &["U", "F9"]).unwrap();
+        assert_eq!(keymap.command("U".parse().unwrap()).map(|command| command.name), Some("terminate"));
         assert_eq!(keymap.command("K".parse().unwrap()).map(|command| command.name), None);
         assert_eq!(keymap.keys("terminate").len(), 2);
     }
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn what_cannot_be_bound_is_refused_with_the_reason() {
         let cases = [
-            (changed("termnate", &["T"]), "[keys] has no command \"termnate\": did you mean \"terminate\"?"),
+            (changed("termnate", &["U"]), "[keys] has no command \"termnate\": did you mean \"terminate\"?"),
             (
-                changed("terminate", &["TT"]),
-                "[keys] terminate: \"TT\" is not a key: write K, Ctrl-L, Shift-Tab, F5, Space or PgUp",
+                changed("terminate", &["UU"]),
+                "[keys] terminate: \"UU\" is not a key: write K, Ctrl-L, Shift-Tab, F5, Space or PgUp",
             ),
             (changed("terminate", &["C"]), "[keys] C is bound to both terminate and cancel"),
             (changed("terminate", &["y"]), "[keys] terminate: y only ever answers a question"),
