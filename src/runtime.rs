@@ -303,6 +303,8 @@ impl Session {
             let record = Record { outcome, ..record.clone() };
             drop(tokio::time::timeout(Duration::from_millis(100), self.journal.keep(&record, false)).await);
         }
+        // Who quits at once after an outcome still has it in the log.
+        drop(tokio::time::timeout(Duration::from_millis(100), self.journal.settle()).await);
     }
 
     fn take_inputs(&mut self, first: Input, inputs: &mut Inputs) {

@@ -928,8 +928,9 @@ fn hostile_text_acts_on_nobody_in_questions_details_logs_and_reports() {
     tty.keys("y");
     tty.wait_for_text(&format!("terminated {} app", hostile.root.pid()));
     tty.keys("8");
-    tty.wait_for_text("1 event");
-    tty.keys("\r");
+    tty.keys("/terminated\r");
+    tty.wait_for_text("/terminated");
+    tty.keys("l");
     tty.wait_for_text("Esc closes");
     tty.keys("\x7f");
     tty.wait_for_no_text("Esc closes");

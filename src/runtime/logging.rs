@@ -61,6 +61,17 @@ impl Journal {
             .map_err(|_| io::Error::other("too many lines wait for it"))?;
         answer.await.map_err(io::Error::other)?
     }
+
+    /// Waits until everything that was kept so far is written.
+    pub(super) async fn settle(&self) {
+        let Some(entries) = &self.0 else { return };
+        // What was handed to a task of its own gets its turn first.
+        tokio::task::yield_now().await;
+        let (written, answer) = oneshot::channel();
+        if entries.try_send(Entry { line: Vec::new(), sync: false, written }).is_ok() {
+            drop(answer.await);
+        }
+    }
 }
 
 fn write(mut file: &File, line: &[u8], sync: bool) -> io::Result<()> {

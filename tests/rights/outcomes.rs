@@ -82,9 +82,11 @@ fn newest_outcome(tty: &mut Tty, begins: &str) -> String {
     tty.wait_for_text(begins);
     tty.keys("8");
     tty.wait_for_text("8 Events");
-    // The newest is the first.
+    // Findings and verdicts are events, too.
+    tty.keys(&format!("/\x15{begins}\r"));
+    tty.wait_for("the filter to be taken", PATIENCE, |screen| !screen.contents().contains("↵ keeps it"));
     tty.keys("\x1b[H");
-    tty.keys("\r");
+    tty.keys("l");
     tty.wait_for_text("Esc closes");
     let joined = tty.contents().replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(joined.contains(begins), "{joined}");
@@ -211,8 +213,9 @@ fn the_grant_of_a_refused_signal_names_the_role() {
             let shown = |tty: &Tty| tty.contents().contains("GRANT pg_signal_backend TO watcher");
             if !shown(&tty) {
                 tty.keys("8");
-                tty.wait_for_text("1 event");
-                tty.keys("\r");
+                tty.keys("/permitted\r");
+                tty.wait_for_text("/permitted");
+                tty.keys("l");
                 tty.wait_for_text("Esc closes");
             }
             assert!(shown(&tty), "on {major} at {size:?}:\n{}", tty.contents());
