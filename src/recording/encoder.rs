@@ -49,8 +49,10 @@ impl Encoder {
     /// The frame with everything that was written since the last one; `None` where that is nothing.
     pub fn frame(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let Some(header) = self.header.take() else { return Ok(None) };
-        let lines = std::mem::take(&mut self.lines);
-        frame::packed(&lines, header).map(Some)
+        let frame = frame::packed(&self.lines, header);
+        // The room is used again: made anew each time it would leave holes in the heap.
+        self.lines.clear();
+        frame.map(Some)
     }
 
     fn open(&mut self, opening: &Opening) -> serde_json::Result<()> {

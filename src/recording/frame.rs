@@ -52,7 +52,8 @@ pub struct Damaged;
 pub fn packed(lines: &[u8], header: Header) -> io::Result<Vec<u8>> {
     let mut compressor = Compressor::new(LEVEL)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-    let frame = compressor.compress(lines)?;
+    let mut frame = compressor.compress(lines)?;
+    frame.shrink_to_fit();
     let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
     let mut bytes = Vec::with_capacity(HEADER_BYTES + frame.len());
     bytes.extend_from_slice(&SIGNATURE);
