@@ -74,11 +74,9 @@ impl Culprits {
     pub(super) fn of(tick: &PgTick, meant: Option<SessionId>) -> Self {
         let Some(forest) = tick.forest.value() else { return Self::default() };
         let mut culprits = Self::default();
-        let blocks = |node: &&Node| node.behind > 0 || !node.members.is_empty();
-        let one = meant.and_then(|session| forest.find(session.pid)).filter(blocks);
-        match one {
+        match meant.and_then(|session| forest.find(session.pid)).filter(|node| blocks(node)) {
             Some(node) => culprits.add(tick, node),
-            None => forest.roots().filter(blocks).for_each(|node| culprits.add(tick, node)),
+            None => roots(tick).for_each(|node| culprits.add(tick, node)),
         }
         culprits
     }
@@ -106,7 +104,7 @@ impl Culprits {
                 Blocking::of(node, self.runs_the_same(tick, node))
             }
         };
-        self.roots_now(tick).map(of).max().unwrap_or_default()
+        roots(tick).map(of).max().unwrap_or_default()
     }
 
     /// Whether one of them, the same statement or the same relation blocks.
@@ -118,13 +116,7 @@ impl Culprits {
                 || relations.any(|it| self.relations.contains(&it));
             Blocking::of(node, is_known)
         };
-        self.roots_now(tick).map(of).max().unwrap_or_default()
-    }
-
-    #[expect(clippy::unused_self, reason = "it reads as what is asked of them")]
-    fn roots_now<'a>(&self, tick: &'a PgTick) -> impl Iterator<Item = &'a Node> {
-        let roots = tick.forest.value().into_iter().flat_map(Forest::roots);
-        roots.filter(|node| node.behind > 0 || !node.members.is_empty())
+        roots(tick).map(of).max().unwrap_or_default()
     }
 
     fn is_one(&self, tick: &PgTick, node: &Node) -> bool {
@@ -134,6 +126,17 @@ impl Culprits {
     fn runs_the_same(&self, tick: &PgTick, node: &Node) -> bool {
         statement(tick, node).is_some_and(|statement| self.statements.contains(&statement))
     }
+}
+
+/// Whether somebody waits for it; in a deadlock its members do for each other.
+fn blocks(node: &Node) -> bool {
+    node.behind > 0 || !node.members.is_empty()
+}
+
+/// The roots that somebody waits for, deadlocks among them.
+fn roots(tick: &PgTick) -> impl Iterator<Item = &Node> {
+    let roots = tick.forest.value().into_iter().flat_map(Forest::roots);
+    roots.filter(|node| blocks(node))
 }
 
 fn identity(tick: &PgTick, node: &Node) -> Root {

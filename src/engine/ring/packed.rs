@@ -126,18 +126,15 @@ fn pack_all(waiting: &Receiver<Kept>) {
             base.clear();
         }
         written.clear();
-        match pack(&sample, written, &base, &mut room) {
-            Some((bytes, now)) => {
-                let packed = Arc::new(Packed { bytes, length: now.len(), before: before.take() });
-                *kept.state() = State::Packed(Arc::clone(&packed));
-                before = Some(packed);
-                written = std::mem::replace(&mut base, now);
-            }
-            None => {
-                *kept.state() = State::Lost;
-                before = None;
-                written = Vec::new();
-            }
+        if let Some((bytes, now)) = pack(&sample, written, &base, &mut room) {
+            let packed = Arc::new(Packed { bytes, length: now.len(), before: before.take() });
+            *kept.state() = State::Packed(Arc::clone(&packed));
+            before = Some(packed);
+            written = std::mem::replace(&mut base, now);
+        } else {
+            *kept.state() = State::Lost;
+            before = None;
+            written = Vec::new();
         }
     }
 }
