@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use decoder::Decoder;
 pub use encoder::Encoder;
-pub use frame::{Damaged, HEADER_BYTES, Header, SIGNATURE, lines, packed};
+pub use frame::{Damaged, HEADER_BYTES, Header, Packer, SIGNATURE, lines};
 
 use crate::model::action::Record;
 use crate::model::{Sample, Severity, Target, TargetId};

@@ -24,6 +24,7 @@ pub struct Encoder {
     masked: BTreeMap<Arc<str>, Arc<str>>,
     lines: Vec<u8>,
     header: Option<frame::Header>,
+    packer: frame::Packer,
 }
 
 impl Encoder {
@@ -49,7 +50,7 @@ impl Encoder {
     /// The frame with everything that was written since the last one; `None` where that is nothing.
     pub fn frame(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let Some(header) = self.header.take() else { return Ok(None) };
-        let frame = frame::packed(&self.lines, header);
+        let frame = self.packer.pack(&self.lines, header);
         // The room is used again: made anew each time it would leave holes in the heap.
         self.lines.clear();
         frame.map(Some)

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use jiff::Timestamp;
 use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
-use zstd::zstd_safe::CParameter;
+use zstd::zstd_safe::{CParameter, compress_bound};
 
 /// The level that zstd takes by itself: half a second of packing for an hour of 500 sessions.
 const LEVEL: i32 = 6;
@@ -48,20 +48,46 @@ impl Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Damaged;
 
-/// Packs lines into a frame with its header.
-pub fn packed(lines: &[u8], header: Header) -> io::Result<Vec<u8>> {
+/// Packs frames, one after the other. What zstd works with is used again: made anew for each frame it would leave holes
+/// in the heap.
+#[derive(Default)]
+pub struct Packer {
+    compressor: Option<Compressor<'static>>,
+    frame: Vec<u8>,
+}
+
+impl Packer {
+    /// Packs lines into a frame with its header.
+    pub fn pack(&mut self, lines: &[u8], header: Header) -> io::Result<Vec<u8>> {
+        let mut compressor = match self.compressor.take() {
+            Some(compressor) => compressor,
+            None => compressor()?,
+        };
+        self.frame.clear();
+        self.frame.reserve(compress_bound(lines.len()));
+        let length = compressor.compress_to_buffer(lines, &mut self.frame)?;
+        self.compressor = Some(compressor);
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.frame.len());
+        bytes.extend_from_slice(&SIGNATURE);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&header.at.as_millisecond().to_le_bytes());
+        bytes.push(u8::from(header.opens));
+        bytes.extend_from_slice(&self.frame);
+        Ok(bytes)
+    }
+}
+
+impl std::fmt::Debug for Packer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packer").finish_non_exhaustive()
+    }
+}
+
+fn compressor() -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(LEVEL)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
-    let mut frame = compressor.compress(lines)?;
-    frame.shrink_to_fit();
-    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + frame.len());
-    bytes.extend_from_slice(&SIGNATURE);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&header.at.as_millisecond().to_le_bytes());
-    bytes.push(u8::from(header.opens));
-    bytes.extend_from_slice(&frame);
-    Ok(bytes)
+    Ok(compressor)
 }
 
 /// The lines of a frame, header not included. zstd compares its checksum, so that what comes out is what went in.
@@ -85,7 +111,7 @@ mod tests {
     fn a_frame_is_read_whole_or_not_at_all() {
         let text = b"{\"a\":1}\n".repeat(500);
         let at = Timestamp::from_millisecond(1_793_600_000_123).unwrap();
-        let bytes = packed(&text, Header { length: 0, at, opens: true }).unwrap();
+        let bytes = Packer::default().pack(&text, Header { length: 0, at, opens: true }).unwrap();
         let header = Header::parse(&bytes).unwrap();
         assert_eq!((header.at, header.opens, header.length as usize), (at, true, bytes.len() - HEADER_BYTES));
         let frame = &bytes[HEADER_BYTES..];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use dbtriage::recording::{Decoder, HEADER_BYTES, Header, SIGNATURE, VERSION, lines, packed};
+use dbtriage::recording::{Decoder, HEADER_BYTES, Header, Packer, SIGNATURE, VERSION, lines};
 use dbtriage::sources::recording::Reader;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ proptest! {
         all.extend(foreign.iter().map(|value| serde_json::to_vec(value).unwrap()));
         let text = all.join(&b'\n');
         drop(Decoder::default().read(&text));
-        open(&packed(&text, Header { length: 0, at: at(0), opens: true }).unwrap());
+        open(&Packer::default().pack(&text, Header { length: 0, at: at(0), opens: true }).unwrap());
     }
 }
 
@@ -113,7 +113,11 @@ fn a_recording_of_a_later_version_is_refused_with_both_versions() {
     let text = serde_json::to_vec(&opening).unwrap();
     assert!(matches!(Decoder::default().read(&text), Err(version) if version == VERSION + 1));
     let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), packed(&text, Header { length: 0, at: at(0), opens: true }).unwrap()).unwrap();
+    fs::write(
+        file.path(),
+        Packer::default().pack(&text, Header { length: 0, at: at(0), opens: true }).unwrap(),
+    )
+    .unwrap();
     let error = Reader::open(&[file.path().to_owned()]).unwrap_err();
     assert!(error.contains(&format!("(form {}, this one reads up to {VERSION})", VERSION + 1)), "{error}");
 }
