@@ -273,7 +273,6 @@ impl App {
             }
             Msg::Plan(target, sql, answer) => self.planned(target, &sql, answer),
             Msg::Note(note) => self.take_note(*note),
-            Msg::Recording(recording) => self.recording = recording,
             Msg::Replay(news) => self.take_replay_news(news),
             Msg::Notice(severity, text) => self.say(severity, text),
         }

@@ -140,6 +140,7 @@ pub fn check(file: &File, environment: &Environment) -> Result<(), ConfigError> 
     interval(&ConnectionArgs::default(), file)?;
     limits(file)?;
     reach(file)?;
+    recording::kept(file)?;
     theme(
         file.theme.as_deref().unwrap_or("default"),
         file.color()?.unwrap_or(ColorWhen::Always),

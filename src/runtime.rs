@@ -340,7 +340,6 @@ impl Session {
             | Msg::AdvisoryHolders(..)
             | Msg::Plan(..)
             | Msg::Note(_)
-            | Msg::Recording(_)
             | Msg::Replay(_)
             | Msg::Notice(..)
             | Msg::Timer => {}
@@ -391,7 +390,9 @@ impl Session {
             Effect::Record(is_on) => {
                 let said = self.recordings.turn(is_on, now());
                 self.app.recording = self.recordings.state();
-                self.take(said);
+                if let Some(said) = said {
+                    self.take(said);
+                }
             }
             Effect::Replay(order) => self.clock.order(order),
             Effect::Keep(record, target, severity) => {
@@ -426,17 +427,11 @@ impl Session {
     }
 
     fn export(&mut self, export: Export) {
-        let told = match exporting::text(&self.app, export.paper) {
-            Ok(text) if export.is_copy => return self.copy(text),
-            Ok(text) => exporting::keep(&text, export.paper, self.app.clock())
-                .map(|path| format!("written to {}", path.display()))
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error),
-        };
-        self.take(match told {
-            Ok(told) => Msg::Notice(Severity::Notice, told),
-            Err(error) => Msg::Notice(Severity::Warning, format!("cannot write it down: {error}")),
-        });
+        match exporting::text(&self.app, export.paper) {
+            Ok(text) if export.is_copy => self.copy(text),
+            Ok(text) => exporting::keep(text, export.paper, self.app.clock(), self.messages.clone()),
+            Err(error) => self.take(exporting::cannot(&error)),
+        }
     }
 
     /// Inside tmux its own buffer is better, but another program may hang and so runs beside the loop; OSC 52 goes

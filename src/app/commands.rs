@@ -16,7 +16,7 @@ pub use table::COMMANDS;
 use super::detail::Detail;
 use super::locks;
 use super::{App, Effect, Overlay, Pane};
-use crate::engine::{Observer, Severity, Tick};
+use crate::engine::Severity;
 use crate::model::postgres::Session;
 use crate::terminal::{Chord, Key};
 
@@ -101,10 +101,17 @@ fn opens(app: &App) -> bool {
     }
 }
 
+/// Opens the selected fold; the first of those that were hidden is selected.
 fn open_fold(app: &mut App) -> bool {
-    let observer = app.postgres.and_then(|target| app.observers.get(target.0));
-    let tick = observer.and_then(Observer::tick).and_then(Tick::postgres);
-    tick.is_some_and(|tick| app.locks.open_fold(tick))
+    let place = app.locks.list.position();
+    if !app.locks.open_fold() {
+        return false;
+    }
+    app.refresh();
+    if let Some(first) = place.and_then(|place| app.locks.list.rows.get(place)).cloned() {
+        app.locks.list.select(first);
+    }
+    true
 }
 
 fn interval(app: &mut App, factor: f64) -> Vec<Effect> {

@@ -118,16 +118,13 @@ impl LocksView {
         self.filter_text.clear();
     }
 
-    /// Opens the selected fold; the first of those that were hidden is selected.
-    pub(super) fn open_fold(&mut self, tick: &PgTick) -> bool {
-        let Some(fold @ RowKey::Fold(..)) = self.list.selected.clone() else { return false };
-        let place = self.list.position();
+    /// Opens the selected fold, whose rows are listed with the next refresh; false where none is selected.
+    pub(super) fn open_fold(&mut self) -> bool {
+        let Some(fold @ RowKey::Fold(..)) = self.list.selected.take_if(|key| matches!(key, RowKey::Fold(..)))
+        else {
+            return false;
+        };
         self.open.insert(fold);
-        self.list.selected = None;
-        self.refresh(tick);
-        if let Some(first) = place.and_then(|place| self.list.rows.get(place)).cloned() {
-            self.list.select(first);
-        }
         true
     }
 

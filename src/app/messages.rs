@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Export, Recording, ReplayNews, ReplayOrder};
+use super::{Export, ReplayNews, ReplayOrder};
 use crate::engine::Severity;
 use crate::model::action::{Action, Holdings, Outcome, Record};
 use crate::model::{Reason, Sample, TargetId};
@@ -27,8 +27,6 @@ pub enum Msg {
     Plan(TargetId, Arc<str>, Result<Vec<String>, Reason>),
     /// What the person did, as it was recorded.
     Note(Box<Note>),
-    /// What is recorded from now on.
-    Recording(Recording),
     /// What is told of the recording that is looked at.
     Replay(ReplayNews),
     /// Something to tell the person.

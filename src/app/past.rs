@@ -54,7 +54,7 @@ impl App {
     }
 
     /// The observer whose samples are stepped through.
-    fn stepped(&self) -> Option<&Observer> {
+    pub(super) fn stepped(&self) -> Option<&Observer> {
         let target = self.postgres.or(self.redis)?;
         self.observers.get(target.0)
     }
@@ -139,7 +139,8 @@ impl App {
             return self.go_to(at);
         }
         let place = if by < 0 { "before" } else { "after" };
-        self.say(Severity::Notice, format!("no event {place} {}", clock(shown)));
+        let of_what = if self.replay.is_some() { " in what was played" } else { "" };
+        self.say(Severity::Notice, format!("no event {place} {}{of_what}", clock(shown)));
         Vec::new()
     }
 
@@ -154,13 +155,16 @@ impl App {
             }
             (_, Some(replay)) => {
                 self.past = None;
-                vec![Effect::Replay(ReplayOrder::Seek(at.clamp(replay.begins, replay.ends)))]
+                vec![Effect::Replay(ReplayOrder::Seek(at.max(replay.begins)))]
             }
             (Some((oldest, _)), None) if at < oldest => {
                 self.say(Severity::Notice, format!("nothing is kept from before {}", clock(oldest)));
                 Vec::new()
             }
             (_, None) => {
+                if self.now < at {
+                    self.say(Severity::Notice, format!("{} is still to come", clock(at)));
+                }
                 self.show_present();
                 Vec::new()
             }
@@ -203,7 +207,7 @@ impl App {
         self.observers.get(self.postgres?.0)
     }
 
-    /// Whether the waits are looked at over the last minute.
+    /// Whether what is shown is of an earlier moment.
     pub(super) fn is_past(&self) -> bool {
         self.past.is_some() || (self.focus == Pane::Waits && self.waits.moment.is_some())
     }

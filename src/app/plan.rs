@@ -39,6 +39,13 @@ struct Question {
 impl App {
     /// Why the selected row has no plan; `None` where one can be asked for.
     pub(super) fn explain_disabled(&self) -> Option<String> {
+        if self.replay.is_some() {
+            return Some("this is a recording".into());
+        }
+        if self.past.is_some() {
+            let live = self.options.keymap.hint("live");
+            return Some(format!("the plan would be that of now: {live} goes back to the present"));
+        }
         self.question().err()
     }
 

@@ -103,13 +103,14 @@ impl App {
         let changed = self
             .with_now(target, at, |now| {
                 let watch = recoveries.entry(target).or_default();
-                watch.observe(now).zip(watch.last().cloned())
+                let verdict = watch.observe(now)?;
+                let recovery = watch.last()?;
+                let after = age_at(recovery.at, at);
+                Some((verdict, format!("{} {after} after: {}", verdict.word(), recovery.cause)))
             })
             .flatten();
         self.recoveries = recoveries;
-        if let Some((verdict, recovery)) = changed {
-            let after = age_at(recovery.at, at);
-            let what = format!("{} {after} after: {}", verdict.word(), recovery.cause);
+        if let Some((verdict, what)) = changed {
             self.note_seen(target, Seen { at, kind: SeenKind::Recovery, severity: verdict.severity(), what });
         }
     }
@@ -153,17 +154,18 @@ impl App {
         let is_shown =
             |figure: &Figure| figure.of(&recovery.before).is_some() || figure.of(&recovery.worst).is_some();
         let figures = Figure::iter().filter(is_shown).map(|figure| figure_row(figure, recovery, tick, at));
-        figures.chain(recovery.statements.iter().map(statement_row)).collect()
+        let statement = |line| if self.past.is_some() { statement_then(line) } else { statement_row(line) };
+        figures.chain(recovery.statements.iter().map(statement)).collect()
     }
 }
 
 fn figure_row(figure: Figure, recovery: &Recovery, tick: &PgTick, at: Timestamp) -> RecoveryRow {
     let now = recovery.figures_at(at).and_then(|figures| figure.of(figures));
-    let is_outside = recovery.outside.contains(&figure);
+    let is_outside = recovery.is_outside(figure, at);
     RecoveryRow {
         what: Value::Text(figure.name().to_owned()),
         before: shown(figure, figure.of(&recovery.before)),
-        worst: shown(figure, figure.of(&recovery.worst)),
+        worst: shown(figure, recovery.worst_at(figure, at)),
         now: shown(figure, now),
         trend: recovery.trend(figure, at, TREND_LENGTH),
         verdict: verdict(figure, recovery, tick, at, is_outside),
@@ -243,6 +245,16 @@ fn oldest_transaction(tick: &PgTick) -> Option<String> {
     let others = sessions.iter().filter(|it| it.is_client() && !own.contains(&it.id.pid));
     let oldest = others.filter(|it| it.xact_start.is_some()).min_by_key(|it| it.xact_start)?;
     Some(format!("{} {}", oldest.id.pid, oldest.application_name))
+}
+
+/// At an earlier moment: means are kept as they are now only.
+fn statement_then(line: &StatementLine) -> RecoveryRow {
+    RecoveryRow {
+        worst: "?".into(),
+        now: "?".into(),
+        verdict: "not kept for earlier moments".into(),
+        ..statement_row(line)
+    }
 }
 
 fn statement_row(line: &StatementLine) -> RecoveryRow {

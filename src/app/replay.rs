@@ -104,7 +104,7 @@ impl App {
             ReplayNews::Over => {
                 replay.is_over = true;
                 replay.is_playing = false;
-                let at = clock(replay.ends);
+                let at = clock(replay.played);
                 self.say(Severity::Notice, format!("the recording ends at {at}"));
             }
             ReplayNews::Arrived => replay.is_playing = false,
@@ -115,9 +115,15 @@ impl App {
                 );
             }
             ReplayNews::Rewound(at) => {
+                let is_gap = replay.played < at || at < self.began;
                 replay.is_over = false;
                 replay.played = at;
-                self.forget_from(at);
+                // Of what was passed over nothing is known: then what is told begins here.
+                let from = if is_gap { Timestamp::MIN } else { at };
+                if is_gap {
+                    self.began = at;
+                }
+                self.forget_from(from);
             }
         }
     }
@@ -127,7 +133,7 @@ impl App {
         self.observers = self.observers.iter().map(Observer::without_samples).collect();
         self.past = None;
         self.incident = None;
-        self.recoveries.clear();
+        self.recoveries.values_mut().for_each(|watch| watch.forget_from(at));
         self.events.forget_from(at);
         self.waits.moment = None;
         self.refresh();
@@ -148,7 +154,8 @@ impl App {
             Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.with().time(time).build().ok()?.timestamp())
         };
         let days = [Some(day), day.yesterday().ok(), day.tomorrow().ok()];
-        let known = self.replay.map(|replay| replay.begins..=replay.ends);
+        let kept = || Some(self.stepped()?.times().next()?..=self.present());
+        let known = self.replay.map(|replay| replay.begins..=replay.ends).or_else(kept);
         let mut times = days.into_iter().flatten().filter_map(on);
         let first = times.next();
         first

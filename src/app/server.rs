@@ -17,7 +17,7 @@ impl App {
         let observer = self.pg_observer()?;
         let mut fields = Vec::new();
         if let Some(outage) = observer.outage() {
-            let since = age_at(outage.since, self.now);
+            let since = age_at(outage.since, self.clock());
             let text = format!("{} for {since}: {}", outage.kind, outage.reason.text);
             fields.push(("no data", Span::new(Role::Critical, text)));
             fields.extend(outage.reason.hint.iter().map(|hint| ("what helps", Span::text(hint.to_string()))));

@@ -11,8 +11,6 @@ use crate::sources::postgres::settings::Environment;
 use crate::sources::recording::{Place, Rolling, newest};
 use crate::ui::{Glyphs, Theme};
 
-/// A file of `--record` becomes another's past once it is so large.
-const FILE_BYTES_MAX: u64 = 1 << 30;
 /// The last hours, by default.
 const ROLLING_MEGABYTES: u32 = 200;
 const ROLLING_HOURS: u32 = 48;
@@ -56,6 +54,17 @@ pub(super) fn of_screen(
     file: &File,
     environment: &Environment,
 ) -> Result<RecordConfig, ConfigError> {
+    let (bytes_max, age_max) = kept(file)?;
+    let rolling = folder(environment).map(|folder| Rolling { folder, bytes_max, age_max });
+    Ok(RecordConfig {
+        rolling: rolling.filter(|_| !args.no_record && file.record != Some(false)),
+        file: args.record.clone().map(Place::file),
+        redact: args.connection.redact,
+    })
+}
+
+/// How much of the last hours is kept, in bytes, and how long.
+pub(super) fn kept(file: &File) -> Result<(u64, Duration), ConfigError> {
     let megabytes = file.record_megabytes.unwrap_or(ROLLING_MEGABYTES);
     let hours = file.record_hours.unwrap_or(ROLLING_HOURS);
     if megabytes == 0 || hours == 0 {
@@ -63,16 +72,7 @@ pub(super) fn of_screen(
             "record_megabytes and record_hours are 1 or more; record = false records nothing",
         ));
     }
-    let rolling = folder(environment).map(|folder| Rolling {
-        folder,
-        bytes_max: u64::from(megabytes) << 20,
-        age_max: Duration::from_secs(u64::from(hours) * 3600),
-    });
-    Ok(RecordConfig {
-        rolling: rolling.filter(|_| !args.no_record && file.record != Some(false)),
-        file: args.record.clone().map(|path| Place::File(path, FILE_BYTES_MAX)),
-        redact: args.connection.redact,
-    })
+    Ok((u64::from(megabytes) << 20, Duration::from_secs(u64::from(hours) * 3600)))
 }
 
 /// Where the last hours are kept: in the user's state folder.

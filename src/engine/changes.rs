@@ -63,6 +63,8 @@ pub struct Seen {
 pub enum SeenKind {
     /// Something is found.
     Began,
+    /// It is worse than it was.
+    Worse,
     /// It is found no more.
     Over,
     /// The server gives no data, or gives them again.
@@ -71,8 +73,6 @@ pub enum SeenKind {
     Changed,
     /// A baseline, or the verdict on it.
     Recovery,
-    /// The recording that is looked at has a gap.
-    Recording,
 }
 
 impl Changes {

@@ -312,6 +312,11 @@ pub fn checks_of(kind: Kind) -> impl Iterator<Item = &'static Check> {
     CHECKS.iter().filter(move |check| check.kind.is_none_or(|it| it == kind))
 }
 
+/// Whether the same check has found both of the same thing.
+fn is_same(one: &Finding, other: &Finding) -> bool {
+    one.check == other.check && one.subject == other.subject
+}
+
 /// How long something has been found, and how bad it was.
 #[derive(Debug, Clone, Copy)]
 struct Track {
@@ -326,6 +331,8 @@ pub struct Findings {
     list: Vec<Finding>,
     tracks: BTreeMap<&'static str, Told>,
     not_yet: BTreeMap<&'static str, &'static str>,
+    /// What was said to have begun and is not over, as bad as it was at worst.
+    begun: Vec<Finding>,
 }
 
 impl Findings {
@@ -352,7 +359,7 @@ impl Findings {
     /// Runs every check of this kind of server, and says what is found from now on and what no more. A finding that was
     /// there before keeps its beginning, also while its check cannot tell.
     pub fn update(&mut self, situation: &Situation<'_>) -> Vec<Seen> {
-        let before = std::mem::take(&mut self.list);
+        self.list.clear();
         self.not_yet.clear();
         let is_silent = |check: &Check| situation.thresholds.silenced.iter().any(|name| name == check.id);
         for check in checks_of(situation.kind).filter(|check| !is_silent(check)) {
@@ -371,34 +378,43 @@ impl Findings {
         }
         // Stable: findings of one severity keep the order of the decision tree.
         self.list.sort_by_key(|it| std::cmp::Reverse(it.severity));
+        let over = self.over(situation);
         self.tell_once();
-        self.seen(&before, situation.now)
+        self.began(situation).into_iter().chain(over).collect()
     }
 
-    /// What is found from now on, or is worse, and what is found no more; notices are no events.
-    fn seen(&self, before: &[Finding], at: Timestamp) -> Vec<Seen> {
-        let is_same =
-            |one: &Finding, other: &Finding| one.check == other.check && one.subject == other.subject;
-        let is_event = |it: &&Finding| it.severity >= Severity::Warning;
-        let is_worse =
-            |it: &&Finding| !before.iter().any(|known| is_same(known, it) && it.severity <= known.severity);
-        let began = self.list.iter().filter(is_event).filter(is_worse).map(|it| Seen {
-            at,
-            kind: SeenKind::Began,
-            severity: it.severity,
-            what: it.summary.clone(),
-        });
-        // A check that cannot tell does not say that it is over.
-        let is_over = |it: &&Finding| {
-            !self.not_yet.contains_key(it.check) && !self.list.iter().any(|now| is_same(now, it))
+    /// What is found no more; a check that cannot tell does not say that it is over, and neither does one that is told by
+    /// another now.
+    fn over(&mut self, situation: &Situation<'_>) -> Vec<Seen> {
+        let begun = std::mem::take(&mut self.begun);
+        let lasts = |it: &Finding| {
+            self.not_yet.contains_key(it.check) || self.list.iter().any(|now| is_same(now, it))
         };
-        let over = before.iter().filter(is_event).filter(is_over).map(|it| Seen {
-            at,
-            kind: SeenKind::Over,
-            severity: Severity::Notice,
-            what: format!("over after {}: {}", format::age_at(it.since, at), it.summary),
-        });
-        began.chain(over).collect()
+        let (begun, over): (Vec<Finding>, Vec<Finding>) = begun.into_iter().partition(lasts);
+        self.begun = begun;
+        let at = situation.now;
+        let seen = |it: &Finding| {
+            let what = format!("over after {}: {}", format::age_at(it.since, at), it.summary);
+            Seen { at, kind: SeenKind::Over, severity: Severity::Notice, what }
+        };
+        over.iter().map(seen).collect()
+    }
+
+    /// What is found from now on, or is worse; notices are no events, and an outage is one of its own.
+    fn began(&mut self, situation: &Situation<'_>) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        let of_samples = self.list.iter().filter(|_| situation.outage.is_none());
+        for it in of_samples.filter(|it| it.severity >= Severity::Warning) {
+            let known = self.begun.iter_mut().find(|known| is_same(known, it));
+            let kind = if known.is_some() { SeenKind::Worse } else { SeenKind::Began };
+            match known {
+                Some(known) if it.severity <= known.severity => continue,
+                Some(known) => *known = it.clone(),
+                None => self.begun.push(it.clone()),
+            }
+            seen.push(Seen { at: situation.now, kind, severity: it.severity, what: it.summary.clone() });
+        }
+        seen
     }
 
     /// A session that is told as the root of a pile-up is not told again for being idle, and a session or statement

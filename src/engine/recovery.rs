@@ -106,8 +106,8 @@ pub struct Recovery {
     pub verdicts: Vec<(Timestamp, Verdict)>,
     /// The figures since the minute before, oldest first.
     pub points: VecDeque<(Timestamp, Figures)>,
-    /// Figures that are outside their limits now.
-    pub outside: Vec<Figure>,
+    /// The figures that are outside their limits, worst first, with the time from which each set held.
+    outside: VecDeque<(Timestamp, Vec<Figure>)>,
     blockers: Vec<String>,
     culprits: Culprits,
     led: Option<Figure>,
@@ -187,7 +187,7 @@ impl Watch {
             verdicts: vec![(now.at, Verdict::Watching)],
             points: self.recent.clone(),
             led: outside.iter().copied().find(|figure| figure.leads(&before)),
-            outside,
+            outside: VecDeque::from([(now.at, outside)]),
             blockers: culprits.statements().map(str::to_owned).collect(),
             culprits,
             calm: None,
@@ -227,6 +227,16 @@ impl Watch {
             }
         }
         self.recoveries.last_mut()?.observe(now, figures)
+    }
+
+    /// Forgets what the samples from a moment on will tell again: what had not ended by then.
+    pub fn forget_from(&mut self, at: Timestamp) {
+        let mut ends: Vec<Timestamp> = self.recoveries.iter().skip(1).map(|next| next.at).collect();
+        ends.push(Timestamp::MAX);
+        let has_ended = |(recovery, next): &(Recovery, Timestamp)| *next < at || recovery.is_settled(at);
+        let all = std::mem::take(&mut self.recoveries).into_iter().zip(ends);
+        let recoveries = all.filter(has_ended).map(|(recovery, _)| recovery).collect();
+        *self = Self { recoveries, ..Self::default() };
     }
 
     /// There are no data for now: nobody knows whether all is within its limits meanwhile.
@@ -282,6 +292,27 @@ impl Recovery {
         self.points.iter().rev().find(|(taken_at, _)| *taken_at <= at).map(|(_, figures)| figures)
     }
 
+    /// Whether a figure was outside its limits at a moment.
+    pub fn is_outside(&self, figure: Figure, at: Timestamp) -> bool {
+        let known = self.outside.iter().rev().find(|(since, _)| *since <= at);
+        known.is_some_and(|(_, outside)| outside.contains(&figure))
+    }
+
+    /// The worst of a figure from the minute before up to a moment.
+    pub fn worst_at(&self, figure: Figure, at: Timestamp) -> Option<f64> {
+        if self.points.back().is_none_or(|(newest, _)| *newest <= at) {
+            return figure.of(&self.worst);
+        }
+        let until = self.points.iter().take_while(|(taken_at, _)| *taken_at <= at);
+        until.fold(None, |worst, (_, figures)| figure.worse(worst, figure.of(figures)))
+    }
+
+    /// How often it had come back by a moment.
+    pub fn relapses_at(&self, at: Timestamp) -> usize {
+        let by_then = self.verdicts.iter().take_while(|(since, _)| *since <= at);
+        by_then.filter(|(_, verdict)| *verdict == Verdict::Relapsed).count()
+    }
+
     /// Values of a figure up to a moment, oldest first.
     pub fn trend(&self, figure: Figure, at: Timestamp, length: usize) -> super::Series {
         let until = self.points.partition_point(|(taken_at, _)| *taken_at <= at);
@@ -317,8 +348,15 @@ impl Recovery {
             self.gone_at = Some(now.at);
         }
         self.statements.iter_mut().for_each(|line| line.observe(now));
-        self.outside = outside(now.findings);
-        let verdict = self.judge(now);
+        let outside = outside(now.findings);
+        let is_within = outside.is_empty();
+        if self.outside.back().is_none_or(|(_, before)| *before != outside) {
+            self.outside.push_back((now.at, outside));
+        }
+        if self.outside.len() > POINTS_MAX {
+            self.outside.pop_front();
+        }
+        let verdict = self.judge(now, is_within);
         let changed = verdict != self.verdict();
         if changed {
             self.verdicts.push((now.at, verdict));
@@ -326,7 +364,7 @@ impl Recovery {
         changed.then_some(verdict)
     }
 
-    fn judge(&mut self, now: &Now<'_>) -> Verdict {
+    fn judge(&mut self, now: &Now<'_>, is_within: bool) -> Verdict {
         let seconds = seconds_between(self.at, now.at);
         if self.is_settled(now.at) {
             return Verdict::Recovered;
@@ -339,7 +377,7 @@ impl Recovery {
             return Verdict::Relapsed;
         }
         let is_there = !self.culprits.is_empty() && self.cleared_at.is_none();
-        if self.outside.is_empty() && !is_there {
+        if is_within && !is_there {
             let (since, samples) = self.calm.unwrap_or((now.at, 0));
             self.calm = Some((since, samples + 1));
             if CALM_SECONDS <= seconds_between(since, now.at) && CALM_SAMPLES <= samples + 1 {
@@ -355,13 +393,12 @@ impl Recovery {
             return Verdict::NoEffect;
         }
         match self.verdict() {
+            // What was well stays so until it blocks again; what else is found is told as what it is.
+            verdict @ (Verdict::Recovered | Verdict::NoTraffic) => verdict,
             _ if improves => Verdict::Recovering,
-            // What was better stays so until it is worse again, which is told as what it is.
-            verdict @ (Verdict::Watching | Verdict::Recovering | Verdict::Recovered | Verdict::NoTraffic) => {
-                verdict
-            }
+            verdict @ (Verdict::Watching | Verdict::Recovering) => verdict,
             Verdict::Relapsed | Verdict::NoEffect => {
-                if self.outside.is_empty() {
+                if is_within {
                     Verdict::Recovering
                 } else {
                     self.verdict()

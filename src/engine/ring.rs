@@ -39,8 +39,8 @@ const LEAD: usize = 20;
 const SLOT_BYTES: usize = 3_000;
 /// What a finding takes.
 const FINDING_BYTES: usize = 500;
-/// Counters are kept in full again once so many quarters of them differ.
-const DIFFERENT_MAX: usize = 3;
+/// Counters are kept in full again once a larger share of them differs: three of four.
+const DIFFERENT_MAX: (usize, usize) = (3, 4);
 
 /// What was found in a sample.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -168,7 +168,7 @@ impl Ring {
             Some((known, counters)) if Arc::ptr_eq(&known, now) => counters,
             Some((_, before)) => {
                 let delta = StatementsDelta::between(&before.base, now);
-                if delta.changed.rows.len() * 4 > now.rows.len() * DIFFERENT_MAX {
+                if delta.changed.rows.len() * DIFFERENT_MAX.1 > now.rows.len() * DIFFERENT_MAX.0 {
                     bytes += in_full(now);
                     Counters::whole(now)
                 } else {

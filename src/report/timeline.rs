@@ -7,7 +7,7 @@ use strum::IntoEnumIterator as _;
 
 use crate::app::{App, Event, What, shown_figure};
 use crate::engine::changes::SeenKind;
-use crate::engine::recovery::{Figure, Mean, Recovery};
+use crate::engine::recovery::{Figure, Mean, Recovery, StatementLine};
 use crate::engine::{Observer, Severity};
 use crate::format::{age_at, clock, counted, duration_ms, rfc3339};
 use crate::model::action::Record;
@@ -53,9 +53,19 @@ fn cell(raw: &str) -> String {
     text::line(raw).replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
 }
 
-/// A statement between backticks.
+/// A statement between backticks, in which nothing but the end of a cell has a meaning.
 fn code(raw: &str) -> String {
-    format!("`{}`", cell(&text::folded(raw)).replace('`', "'"))
+    format!("`{}`", text::line(&text::folded(raw)).replace('`', "'"))
+}
+
+/// The same in a cell of a table.
+fn code_cell(raw: &str) -> String {
+    code(raw).replace('|', "\\|")
+}
+
+/// A statement that was counted; texts of utility statements hold their literals before PostgreSQL 16.
+fn counted_statement(line: &StatementLine) -> Option<String> {
+    line.query.as_deref().map(|query| text::masked(query).into_owned())
 }
 
 pub(super) fn markdown(app: &App, span: &Span) -> String {
@@ -86,15 +96,17 @@ fn summary(out: &mut String, app: &App) {
     let events = events(app);
     *out += "## Summary\n\n";
     let is_bad = |event: &&&Event| event.severity >= Some(Severity::Warning) && is_finding(event);
-    let worst = |severity| events.iter().find(|event| event.severity == Some(severity) && is_finding(event));
-    match worst(Severity::Critical).or_else(|| worst(Severity::Warning)) {
+    match events.iter().find(is_bad) {
         Some(first) => {
             *out += &format!("- It began at {}: {}.\n", clock(first.at), cell(&first.sentence()));
         }
         None => *out += "- Nothing was found that needs attention.\n",
     }
     let over = events.iter().rev().find(|event| matches!(event.what, What::Seen(SeenKind::Over, _)));
-    let is_open = app.findings().iter().any(|(_, finding)| finding.severity >= Severity::Warning);
+    let is_bad_now = |observer: &Observer| {
+        observer.outage().is_some() || observer.findings().iter().any(|it| it.severity >= Severity::Warning)
+    };
+    let is_open = app.observers.iter().any(is_bad_now);
     if let Some(over) = over.filter(|_| !is_open) {
         *out += &format!("- Nothing of it was found any more from {} on.\n", clock(over.at));
     }
@@ -161,7 +173,8 @@ fn statements(out: &mut String, app: &App) {
         }
         for line in &recovery.statements {
             let ms = |value: Option<f64>| value.map_or_else(|| "?".into(), duration_ms);
-            let query = line.query.as_deref().map_or_else(|| format!("query id {}", line.key.queryid), code);
+            let query = counted_statement(line);
+            let query = query.map_or_else(|| format!("query id {}", line.key.queryid), |query| code(&query));
             lines += &format!(
                 "- {query}: mean {} usually, {} at the baseline, {} at worst\n",
                 ms(line.usual_ms),
@@ -249,7 +262,8 @@ fn before_and_after(out: &mut String, app: &App, ends: Timestamp) {
                 Mean::Draining => "draining".to_owned(),
                 Mean::Of(mean) => ms(mean),
             };
-            let query = line.query.as_deref().map_or_else(|| line.key.queryid.to_string(), code);
+            let query = counted_statement(line);
+            let query = query.map_or_else(|| line.key.queryid.to_string(), |query| code_cell(&query));
             *out +=
                 &format!("| mean of {query} | {} | {} | {now} |\n", ms(line.before_ms), ms(line.worst_ms));
         }
@@ -302,6 +316,7 @@ struct RecoveryLine<'a> {
 
 impl<'a> Document<'a> {
     /// A replay begins with the first sample, the program a moment before.
+    #[cfg(debug_assertions)]
     pub(super) fn forget_beginning(&mut self) {
         self.begins.clear();
     }

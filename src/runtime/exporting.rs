@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
-use crate::app::{App, Paper};
-use crate::engine::Observer;
+use crate::app::{App, Msg, Paper};
+use crate::engine::{Observer, Severity};
 use crate::report;
 
 /// Names that are tried before it is given up.
@@ -37,8 +38,24 @@ pub(super) fn text(app: &App, paper: Paper) -> Result<String, String> {
     }
 }
 
-/// Writes it into a new file in the current folder, and says which. A file that is there is never written over.
-pub(super) fn keep(text: &str, paper: Paper, at: Timestamp) -> io::Result<PathBuf> {
+/// Writes it into a new file in the current folder, beside the loop, and says which.
+pub(super) fn keep(text: String, paper: Paper, at: Timestamp, messages: mpsc::Sender<Msg>) {
+    tokio::task::spawn_blocking(move || {
+        let said = match write(&text, paper, at) {
+            Ok(path) => Msg::Notice(Severity::Notice, format!("written to {}", path.display())),
+            Err(error) => cannot(&error.to_string()),
+        };
+        drop(messages.blocking_send(said));
+    });
+}
+
+/// Why nothing was written.
+pub(super) fn cannot(error: &str) -> Msg {
+    Msg::Notice(Severity::Warning, format!("cannot write it down: {error}"))
+}
+
+/// A file that is there is never written over.
+fn write(text: &str, paper: Paper, at: Timestamp) -> io::Result<PathBuf> {
     let what = if paper == Paper::Timeline { "timeline" } else { "snapshot" };
     let name = format!("dbtriage-{what}-{}", at.strftime("%Y%m%dT%H%M%SZ"));
     for number in 1..NAMES_MAX {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,10 +18,11 @@ use crate::model::{Sample, Target};
 use crate::recording::{Entry, Note, Opening, VERSION};
 use crate::sources::Pace;
 use crate::sources::postgres;
-use crate::sources::recording::{Place, Recorder};
+use crate::sources::recording::{Handed, Kept, Place, Recorder, wait_for};
 
-/// A file that `R` has begun may become as large as this before it is turned over.
-const FILE_BYTES_MAX: u64 = 1 << 30;
+/// How long the end of the program waits for the disk; `record`, which has no terminal to give back, longer.
+const END_LIMIT: Duration = Duration::from_millis(500);
+const RECORD_END_LIMIT: Duration = Duration::from_secs(30);
 
 /// The recordings that go on.
 pub(super) struct Recordings {
@@ -29,16 +31,36 @@ pub(super) struct Recordings {
     messages: mpsc::Sender<Msg>,
     rolling: Option<Recorder>,
     file: Option<(PathBuf, Recorder)>,
+    /// The end of one that `R` has ended.
+    ending: Option<JoinHandle<()>>,
+    /// Whether it was told that the disk is too slow.
+    is_late: bool,
 }
 
 impl Recordings {
     pub(super) const fn new(config: RecordConfig, targets: Vec<Target>, messages: mpsc::Sender<Msg>) -> Self {
-        Self { config: Some(config), targets, messages, rolling: None, file: None }
+        Self {
+            config: Some(config),
+            targets,
+            messages,
+            rolling: None,
+            file: None,
+            ending: None,
+            is_late: false,
+        }
     }
 
     /// Nothing is ever recorded: what is looked at is a recording.
     pub(super) const fn none(messages: mpsc::Sender<Msg>) -> Self {
-        Self { config: None, targets: Vec::new(), messages, rolling: None, file: None }
+        Self {
+            config: None,
+            targets: Vec::new(),
+            messages,
+            rolling: None,
+            file: None,
+            ending: None,
+            is_late: false,
+        }
     }
 
     /// Begins what the configuration asks for; what cannot be begun is told, and stops nothing.
@@ -71,19 +93,26 @@ impl Recordings {
         })
     }
 
-    /// Begins or ends the file that is kept in full; what to tell the person.
-    pub(super) fn turn(&mut self, is_on: bool, at: Timestamp) -> Msg {
-        if let Some((path, recorder)) = self.file.take() {
-            let bytes = crate::format::bytes(float(recorder.finish().bytes));
-            return Msg::Notice(Severity::Notice, format!("recorded {bytes} in {}", path.display()));
-        }
+    /// Begins or ends the file that is kept in full; what to tell the person at once.
+    pub(super) fn turn(&mut self, is_on: bool, at: Timestamp) -> Option<Msg> {
+        let Some((path, recorder)) = self.file.take() else { return Some(self.begin_file(is_on, at)) };
+        let messages = self.messages.clone();
+        // The disk may be slow, and keys do not wait for it.
+        self.ending = Some(std::thread::spawn(move || {
+            let kept = recorder.finish(RECORD_END_LIMIT);
+            drop(messages.try_send(Msg::Notice(Severity::Notice, told(kept.as_ref(), &path))));
+        }));
+        None
+    }
+
+    fn begin_file(&mut self, is_on: bool, at: Timestamp) -> Msg {
         if !is_on {
             return Msg::Notice(Severity::Notice, "no file is being recorded".into());
         }
         let name = format!("dbtriage-{}.dbtriage", at.strftime("%Y%m%dT%H%M%SZ"));
         let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
         let redact = self.config.as_ref().is_some_and(|config| config.redact);
-        match self.start(Place::File(path.clone(), FILE_BYTES_MAX), redact, at) {
+        match self.start(Place::file(path.clone()), redact, at) {
             Ok(recorder) => {
                 let text = format!("recording everything in {}", path.display());
                 self.file = Some((path, recorder));
@@ -116,18 +145,48 @@ impl Recordings {
         self.keep(&Entry::Note(note));
     }
 
-    /// One that has ended by itself has said why.
     fn keep(&mut self, entry: &Entry) {
-        self.rolling = self.rolling.take().and_then(|mut it| it.keep(entry.clone()).then_some(it));
-        self.file = self.file.take().and_then(|(path, mut it)| it.keep(entry.clone()).then_some((path, it)));
+        let messages = &self.messages;
+        let tell = |text: String| drop(messages.try_send(Msg::Notice(Severity::Warning, text)));
+        // One that has ended by itself has said why.
+        let mut goes_on = |recorder: &mut Recorder, what: &str| match recorder.keep(entry.clone()) {
+            Handed::Kept => true,
+            Handed::GivenUp => {
+                if !std::mem::replace(&mut self.is_late, true) {
+                    tell(format!("the disk is too slow: samples are missing from {what}"));
+                }
+                true
+            }
+            Handed::Ended => false,
+        };
+        self.rolling.take_if(|recorder| !goes_on(recorder, "what is kept of the last hours"));
+        self.file.take_if(|(path, recorder)| !goes_on(recorder, &path.display().to_string()));
     }
 
     /// Waits until everything is on the disk, but not for long.
     pub(super) fn finish(&mut self) {
         let file = self.file.take().map(|(_, recorder)| recorder);
         for recorder in self.rolling.take().into_iter().chain(file) {
-            recorder.finish();
+            recorder.finish(END_LIMIT);
         }
+        if let Some(ending) = self.ending.take() {
+            wait_for(&ending, END_LIMIT);
+        }
+    }
+}
+
+/// What was recorded, in a sentence.
+fn told(kept: Option<&Kept>, path: &std::path::Path) -> String {
+    let path = path.display();
+    match kept {
+        Some(Kept { bytes, given_up: 0 }) => {
+            format!("recorded {} in {path}", crate::format::bytes(float(*bytes)))
+        }
+        Some(Kept { bytes, given_up }) => {
+            let bytes = crate::format::bytes(float(*bytes));
+            format!("recorded {bytes} in {path}; the disk was too slow: {given_up} samples are missing")
+        }
+        None => format!("{path}: the disk is too slow, its end may be missing"),
     }
 }
 
@@ -200,12 +259,8 @@ pub fn record(config: ReportConfig, to: Place, watch: Option<Duration>) -> Resul
                 }
             }
         }
-        let kept = recorder.finish();
-        let bytes = crate::format::bytes(float(kept.bytes));
-        logging::say(&format!("recorded {bytes} in {name}"));
-        if kept.given_up > 0 {
-            logging::say(&format!("the disk was too slow: {} samples are missing", kept.given_up));
-        }
+        let kept = recorder.finish(RECORD_END_LIMIT);
+        logging::say(&told(kept.as_ref(), std::path::Path::new(&name)));
         Ok(ExitCode::SUCCESS)
     })
 }

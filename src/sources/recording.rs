@@ -7,4 +7,4 @@ mod reader;
 mod writer;
 
 pub use reader::{Cut, Read, Reader, newest};
-pub use writer::{Kept, Place, Recorder, Rolling, recordings};
+pub use writer::{Handed, Kept, Place, Recorder, Rolling, recordings, wait_for};

@@ -48,14 +48,17 @@ pub(crate) struct Case {
     blind: (fn(i64) -> Body, &'static str),
 }
 
-fn observer(kind: Kind) -> Observer {
+fn observer(kind: Kind, baseline: Baseline) -> Observer {
     let target = Target { id: TargetId(0), name: "shop".into(), kind };
-    Observer::new(target, Baseline::Previous, Thresholds::default())
+    Observer::new(target, baseline, Thresholds::default())
 }
 
 /// Shows one sample a second.
 fn watched(kind: Kind, seconds: i64, sample: fn(i64) -> Body) -> Observer {
-    let mut observer = observer(kind);
+    shown(observer(kind, Baseline::Previous), seconds, sample)
+}
+
+fn shown(mut observer: Observer, seconds: i64, sample: fn(i64) -> Body) -> Observer {
     for second in 0..seconds {
         let at = moment::at(second);
         observer.observe(&Sample { target: TargetId(0), asked_at: at, taken_at: at, body: sample(second) });
@@ -122,7 +125,7 @@ fn a_server_that_gives_no_data_is_told_by_how_it_fails() {
         })
     };
     let found = |kind: Kind, how: OutageKind| {
-        let mut observer = observer(kind);
+        let mut observer = observer(kind, Baseline::Previous);
         let at = moment::at(4);
         observer.observe(&Sample { target: TargetId(0), asked_at: at, taken_at: at, body: outage(how) });
         let all = observer.findings().iter();
@@ -154,4 +157,22 @@ fn a_statement_that_is_called_more_than_usual_is_told_though_all_together_are_no
     let found = told(&watched(Kind::Postgres, 400, rising), "operation-spike");
     let says = "SELECT … FROM reports.reports WHERE report_… is called 150 times/s over the last 5m00s, 14x the average of the time since the reset";
     assert_eq!(found, Some((Severity::Notice, says.to_owned())));
+}
+
+#[test]
+fn a_report_of_two_seconds_does_not_say_that_there_is_no_spike() {
+    let batch = |second: i64| {
+        postgres::changed(second, |it| {
+            postgres::database(it, |counters| {
+                counters.stats_reset = moment::ago(moment::start(), 100_000);
+                counters.xact_commit = 10_000_000 + second * 1200;
+            });
+        })
+    };
+    let report = |seconds| shown(observer(Kind::Postgres, Baseline::First), seconds, batch);
+    let short = report(3);
+    assert_eq!(told(&short, "operation-spike"), None);
+    assert_eq!(short.not_yet().get("operation-spike"), Some(&"judged over more than two seconds"));
+    let says = "1.2k transactions/s over the last 3s, 12x the average of the time since the reset";
+    assert_eq!(told(&report(4), "operation-spike"), Some((Severity::Notice, says.to_owned())));
 }

@@ -23,12 +23,11 @@ type Place = (TargetId, Timestamp);
 struct Given {
     entries: Vec<Entry>,
     cuts: usize,
-    lost_bytes: u64,
 }
 
 impl Given {
     fn is_told(&self) -> bool {
-        self.cuts > 0 || self.lost_bytes > 0
+        self.cuts > 0
     }
 
     fn samples(&self) -> impl Iterator<Item = &Sample> {
@@ -50,7 +49,7 @@ fn given_from(path: &Path, last_opening: bool) -> Option<Given> {
     if last_opening {
         reader.seek(reader.span().1, SignedDuration::ZERO);
     }
-    let mut given = Given { lost_bytes: reader.lost_bytes, ..Given::default() };
+    let mut given = Given::default();
     while let Some(read) = reader.read() {
         let (entries, cut) = read.ok()?;
         given.entries.extend(entries);

@@ -325,6 +325,35 @@ fn a_baseline_on_a_healthy_server_is_watched_and_then_recovered() {
 }
 
 #[test]
+fn what_else_is_found_later_does_not_say_that_it_gets_better_again() {
+    let mut story = Story::incident(100);
+    story.quiet(70);
+    assert_eq!(story.recovery().verdict(), Verdict::Recovered);
+    let rollbacks = found("rollback-ratio", Subject::Activity);
+    for _ in 0..20 {
+        story.sample(1.0, &QUIET, Some(&[&rollbacks]));
+    }
+    story.quiet(70);
+    let verdicts: Vec<Verdict> = story.recovery().verdicts.iter().map(|(_, verdict)| *verdict).collect();
+    assert_eq!(verdicts, [Verdict::Watching, Verdict::Recovering, Verdict::Recovered]);
+}
+
+#[test]
+fn in_a_replay_that_goes_back_what_had_not_ended_by_then_is_told_anew() {
+    let mut story = Story::incident(100);
+    let first = story.recovery().at;
+    story.quiet(20);
+    story.set(None, None);
+    let second = story.recovery().at;
+    story.quiet(20);
+    let kept = |story: &Story| story.watch.all().iter().map(|it| it.at).collect::<Vec<_>>();
+    story.watch.forget_from(at(story.now));
+    assert_eq!(kept(&story), [first], "the second goes on");
+    story.watch.forget_from(second);
+    assert_eq!(kept(&story), [], "the first had not ended by then");
+}
+
+#[test]
 fn what_blocks_later_than_five_minutes_is_another_incident() {
     for (minutes, expected) in [(4, Verdict::Relapsed), (6, Verdict::Recovering)] {
         let mut story = Story::incident(100);

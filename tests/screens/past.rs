@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dbtriage::app::{App, Effect, Msg, Paper, Recording, Replay, ReplayOrder};
+use dbtriage::app::{App, Effect, Msg, Paper, Recording, Replay, ReplayNews, ReplayOrder};
 use dbtriage::engine::Observer;
 use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason};
 use dbtriage::report;
@@ -150,4 +150,145 @@ fn what_can_be_taken_out_is_a_menu() {
     assert_eq!((export.paper, export.is_copy), (Paper::Markdown, true));
     app.recording.file = Some("/tmp/night.dbtriage".into());
     insta::assert_snapshot!("recording", frame(&mut app, 80, 24).lines().next().unwrap());
+}
+
+/// What the events say, oldest first.
+fn events(app: &App) -> Vec<String> {
+    app.events.all().map(dbtriage::app::Event::sentence).collect()
+}
+
+fn take_postgres(app: &mut App, second: i64, read: dbtriage::model::postgres::Sample) {
+    app.update(at(second), sample(second, Body::Postgres(Arc::new(read))));
+}
+
+#[test]
+fn what_the_root_of_a_pile_up_is_told_for_is_not_over_meanwhile() {
+    let mut app = empty_app(false);
+    for second in 0..30 {
+        let mut read = postgres(second, true);
+        if !(10..20).contains(&second) {
+            read.locks = Reading::Fresh(Arc::default());
+            if let Reading::Fresh(sessions) = &mut read.sessions {
+                sessions.retain(|session| [4242, 4900, 900].contains(&session.id.pid));
+            }
+        }
+        take_postgres(&mut app, second, read);
+    }
+    let of_idle = "4242 reports-worker, idle in transaction 8m12s";
+    let told: Vec<String> = events(&app).into_iter().filter(|event| event.ends_with(of_idle)).collect();
+    assert_eq!(told, [of_idle], "{:#?}", events(&app));
+}
+
+#[test]
+fn an_outage_is_one_event_and_nothing_begins_twice_because_of_it() {
+    let mut app = empty_app(false);
+    let outage = |second| {
+        let reason = Reason::new("connection lost");
+        Body::Outage(Outage { kind: OutageKind::Unreachable, reason, since: at(second), retry_at: None })
+    };
+    for second in 0..30 {
+        match second {
+            10..13 => drop(app.update(at(second), sample(second, outage(10)))),
+            _ => take_postgres(&mut app, second, postgres(second, second < 20)),
+        }
+    }
+    let all = events(&app);
+    let mut distinct = all.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), all.len(), "{all:#?}");
+    let of_outage: Vec<&String> = all.iter().filter(|event| event.contains("connection lost")).collect();
+    assert_eq!(of_outage, ["no data: connection lost"], "{all:#?}");
+    let over = all.iter().filter(|event| event.starts_with("over after")).count();
+    let began = all.iter().filter(|event| event.contains("waits for") || event.contains("behind")).count();
+    assert!(over > 0 && began > 0, "{all:#?}");
+}
+
+#[test]
+fn a_queue_that_is_opened_in_the_past_is_that_of_then() {
+    let mut app = app(true);
+    press(&mut app, 120, 40, &["2", "z", "p"]);
+    let folded = frame(&mut app, 120, 40);
+    assert!(folded.contains("more"), "{folded}");
+    for second in 4..10 {
+        take_postgres(&mut app, second, postgres(second, false));
+    }
+    for _ in 0..20 {
+        press(&mut app, 120, 40, &["Down", "l"]);
+    }
+    let opened = frame(&mut app, 120, 40);
+    for pid in 4311..4321 {
+        assert!(opened.contains(&pid.to_string()), "{pid} is not shown:\n{opened}");
+    }
+}
+
+#[test]
+fn the_plan_of_an_earlier_moment_or_of_a_recording_is_not_asked_for() {
+    let mut app = app(true);
+    press(&mut app, 120, 40, &["3", "p", "e"]);
+    assert_eq!(
+        app.toast.as_ref().unwrap().text,
+        "explain: the plan would be that of now: 0 goes back to the present"
+    );
+    let mut app = crate::moment::app(true).replaying(Replay::new(at(0), at(60), 4));
+    press(&mut app, 120, 40, &["3", "e"]);
+    assert_eq!(app.toast.as_ref().unwrap().text, "explain: this is a recording");
+    press(&mut app, 120, 40, &["+"]);
+    assert_eq!(app.toast.as_ref().unwrap().text, "slower: this is a recording");
+    assert!(app.overlay.is_none());
+}
+
+#[test]
+fn whether_it_got_better_is_told_as_it_was_at_an_earlier_moment() {
+    let mut app = recovered(20);
+    press(&mut app, 120, 40, &["9", "p", "{", "["]);
+    insta::assert_snapshot!("recovery_at_an_earlier_moment", frame(&mut app, 120, 40));
+}
+
+#[test]
+fn a_time_that_is_still_to_come_is_told_and_one_of_yesterday_is_meant() {
+    let mut app = app(true);
+    press(&mut app, 120, 40, &["T", "2", "3", ":", "5", "8", "Enter"]);
+    assert_eq!(app.toast.as_ref().unwrap().text, "23:58:00Z is still to come");
+    // A recording whose frames are damaged, or whose clock was set back, may end before it begins.
+    let mut app = crate::moment::app(true).replaying(Replay::new(at(60), at(0), 4));
+    press(&mut app, 120, 40, &["T", "2", "3", ":", "5", "8"]);
+    let effects = app.update(at(5), Msg::Input(Input::Key("Enter".parse().unwrap())));
+    assert!(matches!(effects[..], [Effect::Replay(ReplayOrder::Seek(_))]), "{effects:?}");
+}
+
+#[test]
+fn what_was_passed_over_in_a_recording_is_not_told_as_quiet() {
+    let mut app = recovered(20).replaying(Replay::new(at(0), at(6000), 4));
+    assert!(!app.events.is_empty());
+    app.update(at(25), Msg::Replay(ReplayNews::Rewound(at(3000))));
+    assert_eq!((app.began, app.events.len()), (at(3000), 0));
+    // Back over what was played nothing is missing.
+    take_postgres(&mut app, 3001, postgres(3001, true));
+    app.update(at(25), Msg::Replay(ReplayNews::Rewound(at(3000))));
+    assert_eq!(app.began, at(3000));
+}
+
+#[test]
+fn a_timeline_has_no_literals() {
+    let mut app = empty_app(false);
+    for second in 0..6 {
+        let mut read = postgres(second, true);
+        let texts = read.statement_texts.keys().map(|key| (*key, Arc::from("CALL pay('hunter2')")));
+        read.statement_texts = Arc::new(texts.collect());
+        if let Reading::Fresh(sessions) = &mut read.sessions {
+            for session in sessions {
+                session.query_id = Some(1);
+            }
+        }
+        take_postgres(&mut app, second, read);
+        if second == 3 {
+            press(&mut app, 120, 40, &["b"]);
+        }
+    }
+    let span =
+        report::Span { begins: at(0), ends: at(5), cuts: Vec::new(), files: Vec::new(), redacted: true };
+    let timeline = report::timeline(&app, &span);
+    assert!(timeline.contains("CALL pay("), "{timeline}");
+    assert!(!timeline.contains("hunter2"), "{timeline}");
 }

@@ -287,7 +287,7 @@ pub static COMMANDS: &[Command] = &[
         Look,
         ["n"],
         "look at the moment of the next event",
-        reasons::is_live,
+        reasons::is_newest,
         |app| app.step_event(1)
     ),
     command!(
@@ -367,8 +367,12 @@ pub static COMMANDS: &[Command] = &[
         reasons::is_replay,
         |app| vec![Effect::Record(app.recording.file.is_none())]
     ),
-    command!("slower", None, Program, ["+"], "sample less often", always, |app| interval(app, 2.0)),
-    command!("faster", None, Program, ["-"], "sample more often", always, |app| interval(app, 0.5)),
+    command!("slower", None, Program, ["+"], "sample less often", reasons::is_replay, |app| interval(
+        app, 2.0
+    )),
+    command!("faster", None, Program, ["-"], "sample more often", reasons::is_replay, |app| interval(
+        app, 0.5
+    )),
     command!(
         "privacy",
         None,

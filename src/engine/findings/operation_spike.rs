@@ -77,8 +77,11 @@ fn in_total(situation: &Situation<'_>, told: &Told) -> Verdict {
     let Some(now) = situation.mean(Metric::Transactions, WINDOW_SECONDS) else {
         return Verdict::NotYet("judged over five minutes");
     };
-    if now.value < TRANSACTIONS_MIN_PER_SECOND || now.seconds < WATCHED_MIN_SECONDS {
+    if now.value < TRANSACTIONS_MIN_PER_SECOND {
         return Verdict::Quiet;
+    }
+    if now.seconds < WATCHED_MIN_SECONDS {
+        return Verdict::NotYet("judged over more than two seconds");
     }
     let hour = situation.history.mean(Metric::Transactions, HOUR_SECONDS);
     let thresholds = situation.thresholds;

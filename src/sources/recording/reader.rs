@@ -18,6 +18,8 @@ struct Place {
     file: usize,
     offset: u64,
     header: Header,
+    /// Whether bytes before it belong to no whole frame.
+    follows_gap: bool,
 }
 
 /// A recording that is read.
@@ -29,8 +31,8 @@ pub struct Reader {
     decoder: Decoder,
     /// What the first opening says.
     pub opening: Opening,
-    /// Bytes that belong to no whole frame.
-    pub lost_bytes: u64,
+    /// Where its end is cut off, until that was told.
+    cut_off: Option<Cut>,
 }
 
 /// Something that is missing: damaged frames, or lines that nothing can be made of.
@@ -44,15 +46,25 @@ pub struct Cut {
 pub type Read = (Vec<Entry>, Option<Cut>);
 
 impl Reader {
-    /// Opens the files of a recording, in the order of time. The error says which file, and why.
+    /// Opens the files of a recording, which may be named in any order. The error says which file, and why.
     pub fn open(paths: &[PathBuf]) -> Result<Self, String> {
-        let (mut files, mut frames, mut lost_bytes) = (Vec::new(), Vec::new(), 0);
+        let (mut files, mut of_files) = (Vec::new(), Vec::new());
         for path in paths {
             let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
             let mut file = File::open(path).map_err(failed)?;
-            lost_bytes += find_frames(&mut file, files.len(), &mut frames).map_err(failed)?;
+            of_files.push(find_frames(&mut file, files.len()).map_err(failed)?);
             files.push((path.clone(), file));
         }
+        of_files.sort_by_key(|(frames, _)| frames.first().map(|place| place.header.at));
+        let (mut frames, mut is_cut_off): (Vec<Place>, bool) = (Vec::new(), false);
+        for (mut of_file, is_cut) in of_files {
+            if let Some(first) = of_file.first_mut() {
+                first.follows_gap |= is_cut_off;
+                is_cut_off = is_cut;
+            }
+            frames.extend(of_file);
+        }
+        let cut_off = frames.last().filter(|_| is_cut_off).map(|last| Cut { at: last.header.at });
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let names = names.join(", ");
         if frames.is_empty() {
@@ -65,7 +77,7 @@ impl Reader {
             redacted: false,
             targets: Vec::new(),
         };
-        let mut reader = Self { files, frames, next: 0, decoder: Decoder::default(), opening, lost_bytes };
+        let mut reader = Self { files, frames, next: 0, decoder: Decoder::default(), opening, cut_off };
         while let Some(read) = reader.read() {
             let (entries, _) = read.map_err(|error| format!("{names}: {error}"))?;
             let opening = entries.into_iter().find_map(|entry| match entry {
@@ -83,21 +95,25 @@ impl Reader {
 
     /// When the first and the last frame begin.
     pub fn span(&self) -> (Timestamp, Timestamp) {
-        let at = |place: Option<&Place>| place.map_or(Timestamp::UNIX_EPOCH, |place| place.header.at);
-        (at(self.frames.first()), at(self.frames.last()))
+        let times = || self.frames.iter().map(|place| place.header.at);
+        // The clock may have been set back meanwhile.
+        let (first, last) = (times().min(), times().max());
+        (first.unwrap_or(Timestamp::UNIX_EPOCH), last.unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
     /// The entries of the next frame, and what is missing from it; `None` at the end. The error says why nothing more can
     /// be read.
     pub fn read(&mut self) -> Option<Result<Read, String>> {
-        let place = self.frames.get(self.next).copied()?;
+        let Some(place) = self.frames.get(self.next).copied() else {
+            return Some(Ok((Vec::new(), Some(self.cut_off.take()?))));
+        };
         self.next += 1;
         let cut = Cut { at: place.header.at };
         let Some(lines) = self.bytes(place).ok().and_then(|frame| lines(&frame).ok()) else {
             return Some(Ok((Vec::new(), Some(cut))));
         };
         Some(match self.decoder.read(&lines) {
-            Ok((entries, lost)) => Ok((entries, (lost > 0).then_some(cut))),
+            Ok((entries, lost)) => Ok((entries, (lost > 0 || place.follows_gap).then_some(cut))),
             Err(version) => Err(format!(
                 "written by a later version of dbtriage (form {version}, this one reads up to {})",
                 crate::recording::VERSION
@@ -107,7 +123,8 @@ impl Reader {
 
     /// Goes to where reading can start so long before a moment, and says from when on entries will come.
     pub fn seek(&mut self, at: Timestamp, lead: SignedDuration) -> Timestamp {
-        let wanted = at.checked_sub(lead).unwrap_or(Timestamp::MIN);
+        let (_, ends) = self.span();
+        let wanted = at.min(ends).checked_sub(lead).unwrap_or(Timestamp::MIN);
         let is_early = |place: &Place| place.header.opens && place.header.at <= wanted;
         self.start_at(self.frames.iter().rposition(is_early).unwrap_or(0));
         self.frames.get(self.next).map_or(at, |place| place.header.at)
@@ -131,10 +148,10 @@ fn bytes_at(file: &mut File, offset: u64, length: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds the frames of a file, and says how many bytes belong to none.
-fn find_frames(file: &mut File, number: usize, frames: &mut Vec<Place>) -> io::Result<u64> {
+/// The frames of a file, and whether something follows on them that is none.
+fn find_frames(file: &mut File, number: usize) -> io::Result<(Vec<Place>, bool)> {
     let end = file.seek(SeekFrom::End(0))?;
-    let (mut at, mut lost) = (0, 0);
+    let (mut frames, mut at, mut follows_gap) = (Vec::new(), 0, false);
     while at < end {
         let header = header_at(file, at)?;
         let offset = at + HEADER_LENGTH;
@@ -146,17 +163,17 @@ fn find_frames(file: &mut File, number: usize, frames: &mut Vec<Place>) -> io::R
                     || header_at(file, next)?.is_some()
                     || lines(&bytes_at(file, offset, header.length)?).is_ok() =>
             {
-                frames.push(Place { file: number, offset, header });
+                frames.push(Place { file: number, offset, header, follows_gap });
+                follows_gap = false;
                 at = next;
             }
             Some(_) | None => {
-                let next = find_signature(file, at + 1, end)?;
-                lost += next - at;
-                at = next;
+                at = find_signature(file, at + 1, end)?;
+                follows_gap = true;
             }
         }
     }
-    Ok(lost)
+    Ok((frames, follows_gap))
 }
 
 const HEADER_LENGTH: u64 = HEADER_BYTES as u64;

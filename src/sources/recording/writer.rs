@@ -20,8 +20,10 @@ const FRAME_BYTES: usize = 4 << 20;
 const OPENING_EVERY: Duration = Duration::from_secs(600);
 /// Entries that may wait for the disk; more are given up, and that is told.
 const WAITING_MAX: usize = 120;
-/// How long the end of the program waits for the disk.
-const END_LIMIT: Duration = Duration::from_millis(500);
+/// A file that `R` or `--record` has begun becomes another's past once it is so large.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Of what may be kept of the last hours one file takes an eighth at most: they are given up whole.
+const PARTS_MIN: u64 = 8;
 /// How the names of our files end.
 const SUFFIX: &str = ".dbtriage";
 
@@ -32,6 +34,13 @@ pub enum Place {
     File(PathBuf, u64),
     /// The last hours, in files of some minutes in a folder of our own.
     Rolling(Rolling),
+}
+
+impl Place {
+    /// A file of the usual size.
+    pub const fn file(path: PathBuf) -> Self {
+        Self::File(path, FILE_BYTES_MAX)
+    }
 }
 
 /// What is kept of the last hours.
@@ -52,6 +61,17 @@ pub struct Kept {
     pub bytes: u64,
     /// Entries that were given up because the disk was too slow.
     pub given_up: u64,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// It is written as soon as may be.
+    Kept,
+    /// The disk is too slow: it is missing.
+    GivenUp,
+    /// The recording has ended.
+    Ended,
 }
 
 /// A recording that goes on. Dropping it ends it.
@@ -83,30 +103,35 @@ impl Recorder {
         Ok(Self { entries: Some(sender), thread: Some(thread), given_up: 0 })
     }
 
-    /// Hands on an entry; false once the recording has ended. An entry for which there is no room is given up.
-    pub fn keep(&mut self, entry: Entry) -> bool {
-        let Some(entries) = &self.entries else { return false };
+    /// Hands on an entry. An entry for which there is no room is given up.
+    pub fn keep(&mut self, entry: Entry) -> Handed {
+        let Some(entries) = &self.entries else { return Handed::Ended };
         match entries.try_send(entry) {
-            Ok(()) => true,
+            Ok(()) => Handed::Kept,
             Err(TrySendError::Full(_)) => {
                 self.given_up += 1;
-                true
+                Handed::GivenUp
             }
-            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Disconnected(_)) => Handed::Ended,
         }
     }
 
-    /// Ends the recording and waits for the disk, but not for long.
-    pub fn finish(mut self) -> Kept {
+    /// Ends the recording and waits for the disk so long; `None` where that was not enough.
+    pub fn finish(mut self, limit: Duration) -> Option<Kept> {
         self.entries = None;
-        let Some(thread) = self.thread.take() else { return Kept::default() };
-        let began = Instant::now();
-        while !thread.is_finished() && began.elapsed() < END_LIMIT {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let kept = if thread.is_finished() { thread.join().unwrap_or_default() } else { Kept::default() };
-        Kept { given_up: self.given_up, ..kept }
+        let thread = self.thread.take()?;
+        let kept = if wait_for(&thread, limit) { thread.join().ok() } else { None };
+        kept.map(|kept| Kept { given_up: self.given_up, ..kept })
     }
+}
+
+/// Waits for the end of a thread, but no longer than this; false where it goes on.
+pub fn wait_for<T>(thread: &JoinHandle<T>, limit: Duration) -> bool {
+    let began = Instant::now();
+    while !thread.is_finished() && began.elapsed() < limit {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    thread.is_finished()
 }
 
 /// A file that is being written.
@@ -145,7 +170,7 @@ impl OpenFile {
                     (self.file, self.bytes) = append_to(path)?;
                 }
             }
-            Place::Rolling(rolling) if is_due => {
+            Place::Rolling(rolling) if is_due || rolling.bytes_max / PARTS_MIN < self.bytes => {
                 self.part += 1;
                 self.path = rolling.part(self.began, self.part);
                 (self.file, self.bytes) = append_to(&self.path)?;
@@ -169,9 +194,10 @@ impl OpenFile {
             .collect();
         files.sort();
         let mut all: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        let bytes_max = rolling.bytes_max - rolling.bytes_max / PARTS_MIN;
         for (modified, bytes, path) in files {
             let is_old = modified.elapsed().is_ok_and(|age| rolling.age_max < age);
-            if is_old || rolling.bytes_max < all {
+            if is_old || bytes_max < all {
                 drop(fs::remove_file(path));
                 all -= bytes;
             }

@@ -12,13 +12,14 @@ pub(super) fn title(app: &App) -> String {
     let Some(recovery) = app.recovery() else { return String::new() };
     let now = app.clock();
     let (since, verdict) = recovery.verdict_at(now);
-    let gone = match (recovery.session, recovery.gone_at) {
-        (Some(id), Some(_)) => format!(" · {} gone", id.pid),
-        (Some(id), None) => format!(" · {} still there", id.pid),
-        (None, _) => String::new(),
+    let gone = recovery.session.map_or_else(String::new, |id| {
+        let is_gone = recovery.gone_at.is_some_and(|gone_at| gone_at <= now);
+        format!(" · {} {}", id.pid, if is_gone { "gone" } else { "still connected" })
+    });
+    let relapses = match recovery.relapses_at(now) {
+        0 => String::new(),
+        relapses => format!(" · came back {relapses}x"),
     };
-    let relapses =
-        if recovery.relapses > 0 { format!(" · came back {}x", recovery.relapses) } else { String::new() };
     format!(
         "{} for {} · since {} {} ({}){gone}{relapses}",
         verdict.word(),

@@ -23,7 +23,7 @@ pub(super) fn title(app: &App) -> String {
         None => "over the last minute".to_owned(),
         Some(bin) => {
             let at = |bin: i64| jiff::Timestamp::from_second(bin * BIN_SECONDS).unwrap_or_default();
-            let age = format::age_at(at(bin), app.now);
+            let age = format::age_at(at(bin), app.present());
             format!("{} to {}, {age} ago", format::clock(at(bin)), format::clock(at(bin + 1)))
         }
     };
