@@ -386,12 +386,19 @@ impl Findings {
     /// What is found no more; a check that cannot tell does not say that it is over, and neither does one that is told by
     /// another now.
     fn over(&mut self, situation: &Situation<'_>) -> Vec<Seen> {
-        let begun = std::mem::take(&mut self.begun);
-        let lasts = |it: &Finding| {
-            self.not_yet.contains_key(it.check) || self.list.iter().any(|now| is_same(now, it))
-        };
-        let (begun, over): (Vec<Finding>, Vec<Finding>) = begun.into_iter().partition(lasts);
-        self.begun = begun;
+        let mut over = Vec::new();
+        let (list, not_yet) = (&self.list, &self.not_yet);
+        self.begun.retain_mut(|known| match list.iter().find(|now| is_same(now, known)) {
+            Some(now) => {
+                known.summary.clone_from(&now.summary);
+                true
+            }
+            None if not_yet.contains_key(known.check) => true,
+            None => {
+                over.push(known.clone());
+                false
+            }
+        });
         let at = situation.now;
         let seen = |it: &Finding| {
             let what = format!("over after {}: {}", format::age_at(it.since, at), it.summary);

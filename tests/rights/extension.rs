@@ -193,7 +193,7 @@ fn an_extension_that_tracks_nothing_says_so() {
 
 #[test]
 fn an_extension_created_while_we_look_is_found() {
-    let lab = lab(here(&[18, 13])[0]);
+    let lab = lab(here(&[18, 15])[0]);
     let fresh = Fresh::create(lab.primary(), "late");
     let mut tty = open(lab.primary(), "oncall", "late", SMALL);
     tty.keys("3");

@@ -259,7 +259,7 @@ fn without_sessions_the_screen_lives_over_the_same_connections() {
 
 #[test]
 fn a_lock_table_without_a_column_says_so_and_the_waiters_are_still_counted() {
-    let lab = lab(here(&[18])[0]);
+    let lab = lab(here(&[18, 15])[0]);
     let holder = lab.primary().client_as("shop_owner", "shop", "holder").unwrap();
     let waiter = lab.primary().client_as("shop_owner", "shop", "waiter").unwrap();
     holder.execute("BEGIN").unwrap();
