@@ -13,7 +13,6 @@ pub use self::timeline::Span;
 use crate::app::App;
 
 use crate::engine::{Observer, Severity};
-use crate::model::TargetId;
 
 /// The contract `dbtriage.snapshot/1` as one JSON document; `interval_seconds` is what the rates span, `None` for
 /// a single sample.
@@ -79,7 +78,7 @@ pub fn timeline_json(app: &App, span: &Span) -> serde_json::Result<String> {
 /// What has been made of the samples so far, as one line of JSON: the report of a target, all events, and each verdict.
 /// For the test that a replay makes the same of them.
 #[cfg(debug_assertions)]
-pub fn trace(app: &App, target: TargetId) -> serde_json::Result<String> {
+pub fn trace(app: &App, target: crate::model::TargetId) -> serde_json::Result<String> {
     let observer: Vec<Observer> = app.observers.get(target.0).map(Observer::as_shown).into_iter().collect();
     let at = observer.first().and_then(Observer::tick).map_or(app.began, |tick| tick.taken_at);
     let report = json::Snapshot::of(&observer, at, None);
