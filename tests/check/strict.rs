@@ -71,10 +71,13 @@ fn an_idle_server_whose_counters_were_reset_has_no_spike() {
     let server = lab.primary();
     reset_counters(server, "3s");
     let limits = "operation_spike_since_reset_factor = { notice = 5.0 }";
-    for time in ["1s", "2s"] {
+    for time in ["1s", "2s", "4s"] {
         let report = watch(time, limits, &[&server.uri("oncall", "shop")]).end();
         report.found([]);
-        assert_eq!(report.target(0).not_yet("operation-spike"), None, "it was judged: {report:#?}");
+        // A second of many transactions, which the server's own upkeep makes, too, is too short to be judged.
+        if time == "4s" {
+            assert_eq!(report.target(0).not_yet("operation-spike"), None, "it was judged: {report:#?}");
+        }
     }
 }
 
