@@ -16,8 +16,9 @@ pub enum Retry {
     Later,
 }
 
-/// The pauses between attempts: a second while an attempt costs the server nothing, else 0.5 s doubled up to 15 s;
-/// each with up to a fifth of jitter, so that many monitors do not knock at the same moment.
+/// The pauses between attempts: a second while an attempt costs the server nothing, else 0.45 s doubled up to 15 s, so
+/// that even the third attempt is made within two seconds; each with up to a fifth of jitter, so that many monitors do
+/// not knock at the same moment.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     attempts: u64,
@@ -33,7 +34,7 @@ impl Backoff {
                 1_000
             }
             Retry::Later => {
-                let pause = 500_u64.saturating_mul(1 << self.failures.min(5));
+                let pause = 450_u64.saturating_mul(1 << self.failures.min(6));
                 self.failures = self.failures.saturating_add(1);
                 pause.min(15_000)
             }
@@ -69,11 +70,12 @@ mod tests {
     fn the_pause_grows_to_its_ceiling() {
         let mut backoff = Backoff::default();
         let pauses: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Later, seed).as_millis()).collect();
-        assert!((400..=500).contains(&pauses[0]), "{pauses:?}");
+        assert!((360..=450).contains(&pauses[0]), "{pauses:?}");
+        assert!(pauses[2] <= 1_800, "{pauses:?}");
         assert!(pauses.iter().all(|pause| *pause <= 15_000), "{pauses:?}");
         assert!(pauses[9] >= 12_000, "{pauses:?}");
         backoff.reset();
-        assert!(backoff.next(Retry::Later, 3).as_millis() <= 500);
+        assert!(backoff.next(Retry::Later, 3).as_millis() <= 450);
         let soon: Vec<_> = (0..10).map(|seed| backoff.next(Retry::Soon, seed).as_millis()).collect();
         assert!(soon.iter().all(|pause| (800..=1000).contains(pause)), "{soon:?}");
     }
