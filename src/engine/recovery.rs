@@ -236,7 +236,8 @@ impl Watch {
         let has_ended = |(recovery, next): &(Recovery, Timestamp)| *next < at || recovery.is_settled(at);
         let all = std::mem::take(&mut self.recoveries).into_iter().zip(ends);
         let recoveries = all.filter(has_ended).map(|(recovery, _)| recovery).collect();
-        *self = Self { recoveries, ..Self::default() };
+        let peaks = self.peaks.map(|peak| peak.filter(|(_, taken_at)| *taken_at < at));
+        *self = Self { recoveries, peaks, ..Self::default() };
     }
 
     /// There are no data for now: nobody knows whether all is within its limits meanwhile.

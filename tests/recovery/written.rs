@@ -347,8 +347,11 @@ fn in_a_replay_that_goes_back_what_had_not_ended_by_then_is_told_anew() {
     let second = story.recovery().at;
     story.quiet(20);
     let kept = |story: &Story| story.watch.all().iter().map(|it| it.at).collect::<Vec<_>>();
+    let peak = story.watch.peak(Figure::Blocked);
+    assert!(peak.is_some_and(|(most, taken_at)| most >= 5.0 && taken_at < second), "{peak:?}");
     story.watch.forget_from(at(story.now));
     assert_eq!(kept(&story), [first], "the second goes on");
+    assert_eq!(story.watch.peak(Figure::Blocked), peak);
     story.watch.forget_from(second);
     assert_eq!(kept(&story), [], "the first had not ended by then");
 }
