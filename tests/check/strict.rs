@@ -75,9 +75,9 @@ fn an_idle_server_whose_counters_were_reset_has_no_spike() {
         let report = watch(time, limits, &[&server.uri("oncall", "shop")]).end();
         report.found([]);
         // A second of many transactions, which the server's own upkeep makes, too, is too short to be judged.
-        if time == "4s" {
-            assert_eq!(report.target(0).not_yet("operation-spike"), None, "it was judged: {report:#?}");
-        }
+        let too_short = Some("judged over more than two seconds").filter(|_| time != "4s");
+        let not_yet = report.target(0).not_yet("operation-spike");
+        assert!(not_yet.is_none() || not_yet == too_short, "it was judged: {report:#?}");
     }
 }
 
