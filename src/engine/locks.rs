@@ -233,7 +233,7 @@ impl Forest {
         let mut pids = BTreeSet::new();
         for node in parties.chunk_by(|(one, _), (other, _)| one == other) {
             let waiting = || node.iter().filter(|(_, party)| !self.graph.is_idle(*party));
-            let blockers = waiting().flat_map(|(_, party)| self.graph.blockers_of(*party));
+            let blockers = waiting().flat_map(|(_, party)| self.graph.nearest_blockers(*party));
             let mut places = blockers.filter_map(|party| self.node_of.get(party));
             if places.any(|place| nodes.contains(place)) {
                 nodes.extend(node.iter().map(|(place, _)| *place));
@@ -255,7 +255,7 @@ impl Forest {
         for node in parties.chunk_by(|(one, _), (other, _)| one == other).rev() {
             let is_meant = node.first().is_some_and(|(place, _)| nodes.contains(place));
             for blocker in
-                node.iter().filter(|_| is_meant).flat_map(|(_, party)| self.graph.blockers_of(*party))
+                node.iter().filter(|_| is_meant).flat_map(|(_, party)| self.graph.nearest_blockers(*party))
             {
                 nodes.extend(self.node_of.get(blocker));
                 ahead.insert(self.graph.pid_of(blocker));

@@ -55,6 +55,11 @@ impl Modes {
         (0..NAMES.len()).filter(move |place| self.conflicts & (1 << place) != 0)
     }
 
+    /// All modes that conflict with any of these.
+    pub(super) fn conflicting(self) -> Self {
+        self.conflicting_places().map(Self::at).fold(Self::default(), Self::with)
+    }
+
     pub(super) const fn is_empty(self) -> bool {
         self.bits == 0
     }

@@ -155,18 +155,11 @@ impl Graph {
         group.map_or(&[], Vec::as_slice)
     }
 
-    /// Fewer of the same, from which all of them can be reached; one may occur twice.
-    pub(super) fn nearest_blockers(&self, pid: i32) -> Vec<PartyId> {
-        let Some((object, position)) = self.waiting(pid) else { return Vec::new() };
-        let mut found: Vec<PartyId> = object.hard_blockers(position).collect();
-        found.extend(object.nearest_soft_blockers(position));
-        found
-    }
-
-    /// The same for a party: with each of its processes that waits.
-    pub(super) fn blockers_of(&self, party: PartyId) -> Vec<PartyId> {
+    /// Fewer of those that a party waits for, from which all of them can be reached; one may occur twice.
+    pub(super) fn nearest_blockers(&self, party: PartyId) -> Vec<PartyId> {
         let waiting = self.waiting_of.get(party).into_iter().flatten();
-        waiting.flat_map(|pid| self.nearest_blockers(*pid)).collect()
+        let queues = waiting.filter_map(|pid| self.waiting(*pid));
+        queues.flat_map(|(object, place)| object.nearest_blockers(place)).collect()
     }
 
     /// Whether a party waits for nothing.

@@ -20,10 +20,25 @@ pub(super) struct Object {
     held: Claims,
     /// Every mode that somebody waits for.
     wanted: Modes,
-    /// How many sessions wait for each mode, weakest first; empty until the queue is in order.
-    waiters_by_mode: Vec<usize>,
     /// Who waits for it, in the order of the queue.
     pub(super) waiters: Vec<Waiter>,
+    /// What the order tells, so that no question about one of them has to go through all.
+    order: Order,
+}
+
+/// What is known once a queue is in order.
+#[derive(Debug, Clone, Default)]
+struct Order {
+    /// The places at which each mode is wanted, weakest mode first.
+    places_by_mode: [Vec<usize>; Modes::COUNT],
+    /// For each place, and for the end, how many sessions wait for each mode from there on.
+    sessions_from: Vec<[usize; Modes::COUNT]>,
+    /// The places of each party.
+    places_of: HashMap<PartyId, Vec<usize>>,
+    /// How many sessions wait for one party only, and would be granted their lock at once if it went.
+    held_up_by: HashMap<PartyId, usize>,
+    /// For each place the nearest before it that conflicts, and that waits for a holder.
+    nearest_held_up: Vec<Option<usize>>,
 }
 
 /// A place in the queue.
@@ -63,16 +78,11 @@ impl Object {
     }
 
     fn held_without(&self, gone: &[PartyId]) -> Claims {
-        match gone {
-            [one] => self.held.without(*one),
-            several => {
-                let mut claims = Claims::default();
-                for (party, modes) in self.holders.iter().filter(|(party, _)| !several.contains(party)) {
-                    claims.add(*party, *modes);
-                }
-                claims
-            }
+        let mut claims = Claims::default();
+        for (party, modes) in self.holders.iter().filter(|(party, _)| !gone.contains(party)) {
+            claims.add(*party, *modes);
         }
+        claims
     }
 
     /// Puts the waiters in the order in which the server will serve them: by the start of the wait, except that
@@ -99,11 +109,43 @@ impl Object {
             waiter.is_first_of_party = seen.insert(waiter.party);
             waiter.waits_for_holder = self.held.conflict_with(waiter.party, waiter.wanted);
         }
-        let of_mode = |place: usize| {
-            let wanted = Modes::at(place);
-            self.waiters.iter().filter(|it| it.is_first_of_party && it.wanted == wanted).count()
-        };
-        self.waiters_by_mode = (0..Modes::COUNT).map(of_mode).collect();
+        self.order = self.order_of_waiters();
+    }
+
+    fn order_of_waiters(&self) -> Order {
+        let mut order = Order::default();
+        let mut claims = self.held;
+        let mut held_up: [Option<usize>; Modes::COUNT] = [None; Modes::COUNT];
+        for (place, waiter) in self.waiters.iter().enumerate() {
+            let Waiter { party, wanted, .. } = *waiter;
+            order.places_of.entry(party).or_default().push(place);
+            if let Some(only) = claims.only_one_against(party, wanted).filter(|_| waiter.is_first_of_party) {
+                *order.held_up_by.entry(only).or_default() += 1;
+            }
+            claims.add(party, wanted);
+            let nearest = wanted.conflicting_places().filter_map(|mode| *held_up.get(mode)?).max();
+            order.nearest_held_up.push(nearest);
+            for mode in wanted.places() {
+                if let Some(places) = order.places_by_mode.get_mut(mode) {
+                    places.push(place);
+                }
+                if let Some(slot) = held_up.get_mut(mode).filter(|_| waiter.waits_for_holder) {
+                    *slot = Some(place);
+                }
+            }
+        }
+        let mut from = [0; Modes::COUNT];
+        order.sessions_from = vec![from];
+        for waiter in self.waiters.iter().rev() {
+            for mode in waiter.wanted.places() {
+                if let Some(count) = from.get_mut(mode) {
+                    *count += usize::from(waiter.is_first_of_party);
+                }
+            }
+            order.sessions_from.push(from);
+        }
+        order.sessions_from.reverse();
+        order
     }
 
     /// Nobody waits for nothing: one that has nobody before it stands in truth behind one that holds the object
@@ -151,38 +193,84 @@ impl Object {
         })
     }
 
-    /// Waiters before this place from which every waiter before it that matters can be reached: of a mode that
-    /// conflicts with itself only the nearest, because that one waits for the others. Keeps long queues short.
-    pub(super) fn nearest_soft_blockers(&self, place: usize) -> Vec<PartyId> {
-        let wanted = self.waiters.get(place).map_or_else(Modes::default, |waiter| waiter.wanted);
-        let in_the_way = self.wanted.those_against(wanted);
+    /// Fewer of those that the waiter at this place waits for, from which all of them can be reached: whoever stands
+    /// before it and conflicts waits itself for all who hold what it wants, and for all before it who want that.
+    pub(super) fn nearest_blockers(&self, place: usize) -> Vec<PartyId> {
+        let Some(waiter) = self.waiters.get(place) else { return Vec::new() };
+        let in_the_way = self.wanted.those_against(waiter.wanted);
         let mut covered = Modes::default();
         let mut found = Vec::new();
-        for ahead in self.soft_blockers(place).rev() {
+        for ahead in self.conflicting_before(place).filter(|ahead| ahead.party != waiter.party) {
             if !covered.contains(ahead.wanted) {
                 found.push(ahead.party);
-                if ahead.wanted.conflict_with(ahead.wanted) {
-                    covered = covered.with(ahead.wanted);
-                }
+                covered = covered.with(ahead.wanted.conflicting());
             }
             if covered.contains(in_the_way) {
                 break;
             }
         }
+        let others = self.holders.iter().filter(|(holder, _)| *holder != waiter.party);
+        let is_needed = |held: &Modes| !covered.contains(held.those_against(waiter.wanted));
+        found.extend(others.filter(|(_, held)| is_needed(held)).map(|(holder, _)| *holder));
         found
+    }
+
+    /// Waiters before a place who want what conflicts with what is wanted there, nearest first.
+    fn conflicting_before(&self, place: usize) -> impl Iterator<Item = &Waiter> {
+        let wanted = self.waiters.get(place).map_or_else(Modes::default, |waiter| waiter.wanted);
+        let of_mode = |mode: usize| {
+            let places = self.order.places_by_mode.get(mode)?;
+            places.get(..places.partition_point(|at| *at < place))
+        };
+        let mut by_mode: Vec<&[usize]> = wanted.conflicting_places().filter_map(of_mode).collect();
+        std::iter::from_fn(move || {
+            let nearest = by_mode.iter_mut().max_by_key(|places| places.last().copied())?;
+            let (last, before) = nearest.split_last()?;
+            *nearest = before;
+            self.waiters.get(*last)
+        })
+    }
+
+    /// The nearest before a place who conflicts and waits for a holder, of those for whom this is asked for; else the
+    /// first who conflicts.
+    pub(super) fn queues_behind(&self, place: usize, is_meant: impl Fn(&Waiter) -> bool) -> Option<&Waiter> {
+        let own = self.waiters.get(place)?.party;
+        let is_meant = |ahead: &&Waiter| ahead.party != own && is_meant(ahead);
+        let nearest = self.order.nearest_held_up.get(place).copied().flatten();
+        let nearest = nearest.and_then(|nearest| self.waiters.get(nearest));
+        // The nearest is not meant where it is of the same circle: then another may be.
+        let held_up = nearest.and_then(|nearest| {
+            let others =
+                || self.conflicting_before(place).filter(|ahead| ahead.waits_for_holder).find(is_meant);
+            Some(nearest).filter(is_meant).or_else(others)
+        });
+        held_up.or_else(|| self.soft_blockers(place).find(is_meant))
     }
 
     /// How many others wait directly for these parties: for what they hold, or because they stand before them.
     pub(super) fn directly_behind(&self, parties: &[PartyId]) -> usize {
         let held = parties.iter().fold(Modes::default(), |held, party| held.with(self.held_by(*party)));
-        let Some(first) = self.waiters.iter().position(|waiter| parties.contains(&waiter.party)) else {
-            let conflicting = held.conflicting_places().filter_map(|place| self.waiters_by_mode.get(place));
-            return conflicting.sum();
+        let mut places = parties.iter().filter_map(|party| self.order.places_of.get(party)).flatten();
+        let nobody = [0; Modes::COUNT];
+        let from = |place: usize| self.order.sessions_from.get(place).unwrap_or(&nobody);
+        let against = |modes: Modes, sessions: &[usize; Modes::COUNT]| -> usize {
+            modes.conflicting_places().filter_map(|mode| sessions.get(mode)).sum()
         };
-        let nobody_before = if held.is_empty() { first } else { 0 };
+        match (places.next(), places.next()) {
+            (None, _) => against(held, from(0)),
+            (Some(place), None) => {
+                let wanted = self.waiters.get(*place).map_or_else(Modes::default, |waiter| waiter.wanted);
+                let before = against(held, from(0)) - against(held, from(*place));
+                before + against(held.with(wanted), from(place + 1))
+            }
+            (Some(_), Some(_)) => self.directly_behind_several(parties, held),
+        }
+    }
+
+    fn directly_behind_several(&self, parties: &[PartyId], held: Modes) -> usize {
         let mut wanted_before = Modes::default();
         let mut count = 0;
-        for waiter in self.waiters.iter().skip(nobody_before) {
+        for waiter in &self.waiters {
             if parties.contains(&waiter.party) {
                 wanted_before = wanted_before.with(waiter.wanted);
             } else if waiter.wanted.conflict_with(held) || waiter.wanted.conflict_with(wanted_before) {
@@ -196,13 +284,12 @@ impl Object {
     /// order, and whoever conflicts with a holder or with one who still waits before it goes on waiting
     /// (`ProcLockWakeup` in PostgreSQL's proc.c).
     pub(super) fn granted_without(&self, gone: &[PartyId]) -> usize {
+        if let [one] = gone {
+            return self.order.held_up_by.get(one).copied().unwrap_or_default();
+        }
         // What is held and what is wanted by those before stand in the way alike.
         let mut now = self.held;
         let mut then = self.held_without(gone);
-        let wanted = self.wanted;
-        if then.conflict_with_everybody(wanted) {
-            return 0;
-        }
         let mut granted = 0;
         for Waiter { party, wanted: mode, is_first_of_party, .. } in &self.waiters {
             let is_held_up = now.conflict_with(*party, *mode);
@@ -213,9 +300,6 @@ impl Object {
             let is_granted = is_held_up && !then.conflict_with(*party, *mode);
             granted += usize::from(is_granted && *is_first_of_party);
             then.add(*party, *mode);
-            if then.conflict_with_everybody(wanted) {
-                break;
-            }
         }
         granted
     }
@@ -239,13 +323,6 @@ impl Claims {
         }
     }
 
-    fn without(mut self, gone: PartyId) -> Self {
-        for slot in self.0.iter_mut().flatten().filter(|slot| **slot == Some(gone)) {
-            *slot = None;
-        }
-        self
-    }
-
     fn of_conflicting(&self, modes: Modes) -> impl Iterator<Item = &[Option<PartyId>; 3]> {
         modes.conflicting_places().filter_map(|place| self.0.get(place))
     }
@@ -255,9 +332,69 @@ impl Claims {
         self.of_conflicting(modes).flatten().flatten().any(|other| *other != party)
     }
 
-    /// Whether each of these modes is out of reach for anybody: two claim what conflicts with it.
-    fn conflict_with_everybody(&self, modes: Modes) -> bool {
-        let two = |known: &[Option<PartyId>; 3]| known.iter().flatten().count() >= 2;
-        modes.places().all(|place| self.of_conflicting(Modes::at(place)).any(two))
+    /// The only other who claims what conflicts with these modes; `None` where there is nobody, or more than one.
+    fn only_one_against(&self, party: PartyId, modes: Modes) -> Option<PartyId> {
+        let mut others = self.of_conflicting(modes).flatten().flatten().filter(|other| **other != party);
+        let first = others.next()?;
+        others.all(|other| other == first).then_some(*first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PARTIES: usize = 9;
+
+    fn object(holders: Vec<(usize, usize)>, waiters: Vec<(usize, usize, Option<i64>)>) -> Object {
+        let mut object = Object::default();
+        for (party, mode) in holders {
+            object.add_holder(party, Modes::at(mode));
+        }
+        for (pid, (party, mode, since)) in (1..).zip(waiters) {
+            let since = since.map(|second| Timestamp::from_second(second).unwrap());
+            object.waiters.push(Waiter::new(party, pid, Modes::at(mode), since));
+        }
+        object.put_in_order();
+        object
+    }
+
+    /// Whom each party waits for, directly or through others.
+    fn reached(object: &Object, of: impl Fn(usize) -> Vec<PartyId>) -> Vec<HashSet<PartyId>> {
+        let mut reached: Vec<HashSet<PartyId>> = vec![HashSet::new(); PARTIES];
+        for (place, waiter) in object.waiters.iter().enumerate() {
+            reached[waiter.party].extend(of(place));
+        }
+        for _ in 0..PARTIES {
+            for party in 0..PARTIES {
+                let further: Vec<PartyId> =
+                    reached[party].iter().flat_map(|other| reached[*other].iter().copied()).collect();
+                reached[party].extend(further);
+            }
+        }
+        reached
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_of_one_at_once_is_what_going_through_all_of_them_tells(
+            holders in prop::collection::vec((0..PARTIES, 0..Modes::COUNT), 0..6),
+            waiters in prop::collection::vec((0..PARTIES, 0..Modes::COUNT, prop::option::of(0..5_i64)), 1..12),
+        ) {
+            let object = object(holders, waiters);
+            for party in 0..PARTIES {
+                let behind = object.directly_behind_several(&[party], object.held_by(party));
+                prop_assert_eq!(object.directly_behind(&[party]), behind, "behind {}", party);
+                let freed = object.granted_without(&[party, party]);
+                prop_assert_eq!(object.granted_without(&[party]), freed, "freed by {}", party);
+            }
+            let all = |place| -> Vec<PartyId> {
+                let ahead = object.soft_blockers(place).map(|ahead| ahead.party);
+                object.hard_blockers(place).chain(ahead).collect()
+            };
+            let nearest = |place| object.nearest_blockers(place);
+            prop_assert_eq!(reached(&object, nearest), reached(&object, all));
+        }
     }
 }

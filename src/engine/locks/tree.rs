@@ -16,10 +16,7 @@ pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
     let mut nodes: Vec<Node> =
         components.members.iter().map(|members| node(members, &graph, context)).collect();
     let waits = components.waits(&graph, context);
-    // Those who hold the same thing beside each other have the same crowd behind them.
-    let mut known: HashMap<Bits, Waits> = HashMap::new();
-    for (place, (node, behind)) in nodes.iter_mut().zip(reach(&components, &edges)).enumerate() {
-        let behind = *known.entry(behind).or_insert_with_key(|behind| waits_behind(behind, &waits));
+    for (place, (node, behind)) in nodes.iter_mut().zip(behind(&components, &edges, &waits)).enumerate() {
         node.behind = behind.sessions;
         // A parallel group may wait for several objects, and be freed of each.
         node.frees_now = node.frees_now.min(behind.sessions);
@@ -46,7 +43,7 @@ pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
 type Edges = Vec<Vec<PartyId>>;
 
 fn edges(graph: &Graph) -> Edges {
-    (0..graph.parties.len()).map(|party| graph.blockers_of(party)).collect()
+    (0..graph.parties.len()).map(|party| graph.nearest_blockers(party)).collect()
 }
 
 struct Components {
@@ -118,15 +115,35 @@ fn set(list: &mut [usize], place: usize, value: usize) {
 /// A set of components, one bit each.
 type Bits = Vec<u64>;
 
+/// For each component, what waits behind it, directly or through others.
+fn behind(components: &Components, edges: &Edges, waits: &[Waits]) -> Vec<Waits> {
+    let targets = components.targets(edges);
+    if targets.iter().all(|targets| targets.len() <= 1) {
+        // Queues, chains and trees: each waits for one only, and a sum is enough.
+        let mut behind = vec![Waits::default(); targets.len()];
+        // A waiter has a higher number than what it waits for: from the top down every sum is complete when used.
+        for (place, targets) in targets.iter().enumerate().rev() {
+            let own = waits.get(place).zip(behind.get(place)).map(|(own, behind)| own.with(*behind));
+            if let Some((slot, own)) = targets.first().and_then(|target| behind.get_mut(*target)).zip(own) {
+                *slot = slot.with(own);
+            }
+        }
+        return behind;
+    }
+    // Those who hold the same thing beside each other have the same crowd behind them.
+    let mut known: HashMap<Bits, Waits> = HashMap::new();
+    let of_set = |behind: Bits| *known.entry(behind).or_insert_with_key(|behind| waits_behind(behind, waits));
+    reach(&targets).into_iter().map(of_set).collect()
+}
+
 /// For each component, the set of components that wait for it, directly or through others.
-fn reach(components: &Components, edges: &[Vec<PartyId>]) -> Vec<Bits> {
-    let count = components.members.len();
+fn reach(targets: &[Vec<usize>]) -> Vec<Bits> {
+    let count = targets.len();
     let words = count.div_ceil(64);
     let mut behind: Vec<Bits> = vec![vec![0; words]; count];
-    for (waiter, blockers) in edges.iter().enumerate() {
-        let from = get(&components.of, waiter);
-        for to in blockers.iter().map(|blocker| get(&components.of, *blocker)).filter(|to| *to != from) {
-            if let Some(word) = behind.get_mut(to).and_then(|bits| bits.get_mut(from / 64)) {
+    for (from, targets) in targets.iter().enumerate() {
+        for to in targets {
+            if let Some(word) = behind.get_mut(*to).and_then(|bits| bits.get_mut(from / 64)) {
                 *word |= 1 << (from % 64);
             }
         }
@@ -190,6 +207,23 @@ fn waits_behind(behind: &[u64], waits: &[Waits]) -> Waits {
 }
 
 impl Components {
+    /// For each component, the others that it waits for, each once.
+    fn targets(&self, edges: &Edges) -> Vec<Vec<usize>> {
+        let mut targets: Vec<Vec<usize>> = vec![Vec::new(); self.members.len()];
+        for (waiter, blockers) in edges.iter().enumerate() {
+            let from = get(&self.of, waiter);
+            let others = blockers.iter().map(|blocker| get(&self.of, *blocker)).filter(|to| *to != from);
+            if let Some(list) = targets.get_mut(from) {
+                list.extend(others);
+            }
+        }
+        for list in &mut targets {
+            list.sort_unstable();
+            list.dedup();
+        }
+        targets
+    }
+
     /// For each component, its own waits: one for each session of it that waits, however many of its processes do.
     fn waits(&self, graph: &Graph, context: &Context<'_>) -> Vec<Waits> {
         let of_party = |party: &PartyId| {
@@ -354,7 +388,6 @@ fn parent(pid: i32, own: usize, graph: &Graph, components: &Components) -> Optio
     let outside = |party: PartyId| Some(get(&components.of, party)).filter(|component| *component != own);
     let holders = object.hard_blockers(position).filter(|party| outside(*party).is_some());
     let holder = holders.min_by_key(|party| graph.pid_of(*party)).and_then(outside);
-    let ahead = || object.soft_blockers(position).filter(|ahead| outside(ahead.party).is_some());
-    let nearest = || ahead().rev().find(|ahead| ahead.waits_for_holder).or_else(|| ahead().next());
-    holder.or_else(|| nearest().and_then(|ahead| outside(ahead.party)))
+    let ahead = || object.queues_behind(position, |ahead| outside(ahead.party).is_some());
+    holder.or_else(|| ahead().and_then(|ahead| outside(ahead.party)))
 }
