@@ -58,6 +58,8 @@ type Shared = Arc<(Mutex<Shown>, Condvar)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attention {
     Reads,
+    /// It reads so many bytes a second, as at the end of a slow line.
+    Slow(u32),
     /// It is there and takes nothing: a hanging connection.
     Stalled,
     /// It is gone.
@@ -186,6 +188,11 @@ impl Tty {
                 Err(error) => panic!("the terminal cannot be filled: {error}"),
             }
         }
+    }
+
+    /// From now on what the program writes is taken at so many bytes a second.
+    pub fn slow_down(&self, bytes_per_second: u32) {
+        self.set(Attention::Slow(bytes_per_second));
     }
 
     /// What the program writes is taken again, from the first byte that waits.
@@ -411,17 +418,29 @@ fn whole_text(parser: &mut Parser) -> String {
     text.join("\n")
 }
 
+/// A slow line is imitated in so many pieces a second.
+const PIECES: usize = 20;
+
 fn read(pty: &Pty, shared: &Shared, gate: &Gate) {
     let mut buffer = vec![0; 64 * 1024];
     // EIO is how Linux says that nobody has the terminal open any more.
-    while let Ok(count @ 1..) = (&*pty).read(&mut buffer) {
+    let mut room = buffer.len();
+    while let Ok(count @ 1..) = (&*pty).read(buffer.get_mut(..room).unwrap_or_default()) {
         let attention = gate.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stalled = |attention: &mut Attention| *attention == Attention::Stalled;
         let attention = gate.1.wait_while(attention, stalled).unwrap_or_else(PoisonError::into_inner);
         if *attention == Attention::Gone {
             return;
         }
+        let slow =
+            if let Attention::Slow(bytes_per_second) = *attention { Some(bytes_per_second) } else { None };
         drop(attention);
+        room = slow.map_or(buffer.len(), |bytes_per_second| bytes_per_second as usize / PIECES);
+        if let Some(bytes_per_second) = slow {
+            std::thread::sleep(
+                Duration::from_secs(1) * u32::try_from(count).unwrap_or(u32::MAX) / bytes_per_second,
+            );
+        }
         let at = now();
         let mut shown = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = buffer.get(..count).unwrap_or_default();

@@ -99,7 +99,8 @@ impl Crowd {
             let cells = vec![Cell::Null; columns.len()];
             Answer::one(columns, &cells)
         };
-        let numbers = ["version_num", "max", "superuser", "reserved", "rds"].map(|name| (name, INT4));
+        let numbers =
+            ["version_num", "max", "superuser", "reserved", "rds", "prepared"].map(|name| (name, INT4));
         let probe: Vec<Column> = std::iter::once(("version", TEXT)).chain(numbers).collect();
         let booleans = ["superuser", "reads", "signals", "reserved", "autovacuum"].map(|name| (name, BOOL));
         let rights: Vec<Column> = std::iter::once(("user", TEXT)).chain(booleans).collect();
@@ -126,6 +127,7 @@ impl Crowd {
             Cell::Int4(3),
             Cell::Int4(0),
             Cell::Int4(0),
+            Cell::Int4(20),
         ];
         let [no, yes] = [false, true].map(Cell::Bool);
         let may = [Cell::Text("oncall"), no, Cell::Bool(true), yes, Cell::Null, Cell::Null];
