@@ -28,7 +28,7 @@ pub use findings::{Finding, Findings, Severity, Thresholds};
 pub use history::{History, Metric, Series};
 pub use ring::Reach;
 
-use crate::model::postgres::Sample as PgSample;
+use crate::model::postgres::{Sample as PgSample, Session};
 use crate::model::redis::Sample as RedisSample;
 use crate::model::{Body, Outage, Reading, Sample, Target};
 
@@ -73,6 +73,25 @@ pub struct PgTick {
     pub waits: Vec<vitals::Wait>,
     /// Tables with their rates; `None` while nobody looks at them.
     pub tables: Option<Arc<tables::TableRows>>,
+    /// The places of the sessions, by process id.
+    by_pid: Vec<(i32, usize)>,
+}
+
+impl PgTick {
+    /// The sessions with a process id: one, unless it was used again while they were read.
+    pub fn sessions_of(&self, pid: i32) -> impl Iterator<Item = &Session> {
+        let all = self.sample.sessions.value().map(Vec::as_slice).unwrap_or_default();
+        let first = self.by_pid.partition_point(|(known, _)| *known < pid);
+        let places = self.by_pid.iter().skip(first).take_while(move |(known, _)| *known == pid);
+        places.filter_map(|(_, place)| all.get(*place))
+    }
+}
+
+fn places_by_pid(sample: &PgSample) -> Vec<(i32, usize)> {
+    let sessions = sample.sessions.value().into_iter().flatten().enumerate();
+    let mut places: Vec<_> = sessions.map(|(place, session)| (session.id.pid, place)).collect();
+    places.sort_unstable();
+    places
 }
 
 /// What a Redis sample means.
@@ -337,6 +356,7 @@ impl Observer {
             cache: rates::postgres_cache(&counters, seconds),
             waits: state.waits.averages(),
             tables: state.tables.derive(sample.tables.as_ref()),
+            by_pid: places_by_pid(&sample),
             forest,
             statements,
             replication,
@@ -386,6 +406,6 @@ fn locks_reading(sample: &PgSample) -> Reading<locks::Forest> {
 }
 
 /// Whether the session was there when a lock table of that time was read; a fresh one knows them all.
-pub fn was_there(session: &crate::model::postgres::Session, read_at: Option<Timestamp>) -> bool {
+pub fn was_there(session: &Session, read_at: Option<Timestamp>) -> bool {
     read_at.is_none_or(|read_at| session.id.backend_start.is_some_and(|start| start <= read_at))
 }

@@ -3,6 +3,7 @@
 //! Knows serde, jiff and strum only. It must not know how a sample is read, judged or shown.
 
 pub mod action;
+mod delta;
 pub mod postgres;
 pub mod redis;
 
@@ -11,6 +12,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use delta::Delta;
 
 /// Identifies one monitored server for the life of the program: its place in the order of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

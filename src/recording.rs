@@ -21,7 +21,9 @@ use crate::model::action::Record;
 use crate::model::{Sample, Severity, Target, TargetId};
 
 /// The version of this form. A reader knows every version up to its own.
-pub const VERSION: u32 = 1;
+///
+/// 2: of several samples of a target in one frame the later hold sessions and locks as what differs from the one before.
+pub const VERSION: u32 = 2;
 
 /// What stands in a recording, in order.
 #[derive(Debug, Clone)]

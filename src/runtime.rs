@@ -1,6 +1,7 @@
 //! The only event loop: signals, keys, samples and outcomes in; effects and frames out. Owns the clock.
 
 mod acting;
+mod beat;
 mod exporting;
 mod logging;
 mod opening;
@@ -19,18 +20,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 pub use recording::record;
 pub use replay::{replay, timeline};
 pub use snapshot::{check, snapshot};
 
+use self::beat::Beat;
 use self::logging::Journal;
 use self::opening::{Handles, Opened};
 use self::recording::Recordings;
 use self::replay::Clock;
 use self::screen::Screen;
 use self::signals::{Asked, Signals};
-use crate::app::{App, Effect, Export, Msg, Options, Pane};
+use crate::app::{App, Effect, Msg, Options, Pane};
 use crate::config::{ConfigError, ScreenConfig};
 use crate::engine::{Baseline, Observer, Reach, Severity};
 use crate::model::Sample;
@@ -81,6 +84,11 @@ impl From<ConfigError> for Failure {
 #[expect(clippy::disallowed_methods, reason = "the runtime owns the clock")]
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runtime owns the clock")]
+fn instant() -> Instant {
+    Instant::now()
 }
 
 /// A runtime of one thread. Reading is waiting, and writing to the terminal has a thread of its own; on several threads
@@ -255,43 +263,56 @@ impl Session {
         mut messages: mpsc::Receiver<Msg>,
     ) -> u8 {
         let mut inputs = Inputs::new();
-        let mut is_drawn = false;
+        let mut beat = Beat::begin(instant());
         loop {
             if let Some(code) = self.ended {
                 return code;
             }
             // While a recording is gone through to a time, the way there is not shown.
-            if !is_drawn && !self.clock.is_seeking() {
+            let is_shown = !self.clock.is_seeking();
+            if is_shown && beat.is_due(instant()) {
                 self.draw();
             }
-            is_drawn = false;
             let wake = self.wake_in();
             tokio::select! {
                 biased;
-                asked = signals.next() => match asked {
-                    Asked::End(code) => return code,
-                    Asked::Resize => match terminal::size() {
-                        Ok((columns, rows)) => self.take(Msg::Input(Input::Resize(columns, rows))),
-                        Err(_) => return 129,
-                    },
-                    Asked::Stop => self.suspend(),
-                    Asked::GoOn => self.go_on(),
-                },
-                input = inputs.next() => match input {
-                    Some(input) => self.take_inputs(input, &mut inputs),
+                asked = signals.next() => {
+                    match asked {
+                        Asked::End(code) => return code,
+                        Asked::Resize => match terminal::size() {
+                            Ok((columns, rows)) => self.take(Msg::Input(Input::Resize(columns, rows))),
+                            Err(_) => return 129,
+                        },
+                        Asked::Stop => self.suspend(),
+                        Asked::GoOn => self.go_on(),
+                    }
+                    beat.soon(instant());
+                }
+                input = inputs.next() => {
                     // The terminal is gone, and with it whoever looked.
-                    None => return 129,
-                },
+                    let Some(input) = input else { return 129 };
+                    self.take_inputs(input, &mut inputs);
+                    beat.soon(instant());
+                }
                 is_there = self.screen.shown() => {
                     if !is_there {
                         return 129;
                     }
                     self.app.drawn(now());
-                    is_drawn = true;
                 }
-                Some(msg) = messages.recv() => self.take(msg),
-                Some(sample) = samples.recv() => self.take(Msg::Sample(Box::new(sample))),
-                () = tokio::time::sleep(wake) => self.take(Msg::Timer),
+                Some(msg) = messages.recv() => {
+                    self.take(msg);
+                    beat.soon(instant());
+                }
+                Some(sample) = samples.recv() => {
+                    self.take(Msg::Sample(Box::new(sample)));
+                    beat.gather(instant());
+                }
+                () = beat.wait(), if is_shown => {}
+                () = tokio::time::sleep(wake) => {
+                    self.take(Msg::Timer);
+                    beat.soon(instant());
+                }
             }
         }
     }
@@ -411,9 +432,7 @@ impl Session {
             }
             Effect::Export(export) => self.export(export),
             Effect::Copy(text) => self.copy(text),
-            Effect::SetInterval(interval) => self.pace.send_modify(|pace| {
-                *pace = Pace { tables_of: pace.tables_of, ..Pace::screen(interval) };
-            }),
+            Effect::SetInterval(interval) => self.pace.send_modify(|pace| *pace = pace.changed_to(interval)),
             Effect::Redraw => self.screen.forget(),
             Effect::Suspend => self.suspend(),
             Effect::Quit(keep) => {
@@ -423,27 +442,6 @@ impl Session {
                 }
                 self.ended = Some(0);
             }
-        }
-    }
-
-    fn export(&mut self, export: Export) {
-        match exporting::text(&self.app, export.paper) {
-            Ok(text) if export.is_copy => self.copy(text),
-            Ok(text) => exporting::keep(text, export.paper, self.app.clock(), self.messages.clone()),
-            Err(error) => self.take(exporting::cannot(&error)),
-        }
-    }
-
-    /// Inside tmux its own buffer is better, but another program may hang and so runs beside the loop; OSC 52 goes
-    /// the way of the frames, so that the two cannot mix.
-    fn copy(&mut self, text: String) {
-        if self.inside_tmux {
-            let messages = self.messages.clone();
-            tokio::task::spawn_blocking(move || {
-                drop(messages.blocking_send(said(terminal::copy_to_tmux(&text))));
-            });
-        } else {
-            self.take(said(self.screen.copy(&text)));
         }
     }
 
@@ -479,14 +477,6 @@ impl Session {
 #[cfg(debug_assertions)]
 fn trace(environment: &Environment) -> Option<std::fs::File> {
     std::fs::File::create(environment.get("DBTRIAGE_TEST_TRACE")?).ok()
-}
-
-/// What became of a copy.
-fn said(copied: std::io::Result<&'static str>) -> Msg {
-    match copied {
-        Ok(said) => Msg::Notice(Severity::Notice, said.to_owned()),
-        Err(error) => Msg::Notice(Severity::Warning, format!("cannot copy: {error}")),
-    }
 }
 
 /// One line for standard error, made safe for the terminal that it goes to.

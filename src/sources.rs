@@ -11,6 +11,8 @@ pub mod redis;
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::TargetId;
 
 /// How often a source reads, settable while it runs.
@@ -24,6 +26,8 @@ pub struct Pace {
     pub texts_every: Duration,
     /// The server whose tables somebody looks at.
     pub tables_of: Option<TargetId>,
+    /// The beat is counted from here, the same for all sources.
+    begun: Instant,
 }
 
 /// How long a report waits for locks and names.
@@ -37,12 +41,29 @@ impl Pace {
             statements_every: interval.max(Duration::from_secs(2)),
             texts_every: Duration::from_secs(10),
             tables_of: None,
+            begun: Instant::now(),
         }
     }
 
+    /// The pace of the screen at another interval.
+    #[must_use]
+    pub fn changed_to(&self, interval: Duration) -> Self {
+        Self { tables_of: self.tables_of, ..Self::screen(interval) }
+    }
+
     /// The pace of a report: everything with each sample, because there are only a few.
-    pub const fn report(interval: Duration) -> Self {
-        Self { interval, statements_every: Duration::ZERO, texts_every: Duration::ZERO, tables_of: None }
+    pub fn report(interval: Duration) -> Self {
+        let (statements_every, texts_every) = (Duration::ZERO, Duration::ZERO);
+        Self { interval, statements_every, texts_every, tables_of: None, begun: Instant::now() }
+    }
+
+    /// When to read again after a reading that began at a time: on the beat that all sources share, so that one frame
+    /// shows what they have read, and not sooner than half an interval, of which rates would say little.
+    pub(in crate::sources) fn next(&self, at: Instant) -> Instant {
+        let interval = self.interval.max(Duration::from_millis(1));
+        let least = at.saturating_duration_since(self.begun) + interval / 2;
+        let beats = least.as_nanos().div_ceil(interval.as_nanos());
+        self.begun + interval * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
     /// How long a tick waits for what the other connections read: a report has no later tick to show it in.
@@ -58,5 +79,21 @@ impl Pace {
     /// The limit of one tick: shorter than its period, so that a late answer is noticed before the next is due.
     fn deadline(&self) -> Duration {
         (self.interval * 4 / 5).clamp(Duration::from_millis(400), Duration::from_secs(3))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sources_read_on_one_beat_and_none_twice_within_half_an_interval() {
+        let pace = Pace::screen(Duration::from_secs(2));
+        let next = |ms: u64| (pace.next(pace.begun + Duration::from_millis(ms)) - pace.begun).as_millis();
+        for (began_ms, next_ms) in
+            [(0, 2000), (3, 2000), (990, 2000), (1001, 4000), (2002, 4000), (7300, 10_000)]
+        {
+            assert_eq!(next(began_ms), next_ms, "after {began_ms}");
+        }
     }
 }

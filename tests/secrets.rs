@@ -803,7 +803,7 @@ fn copied(raw: &[u8]) -> Vec<String> {
             let plain = parameters[..end].iter().all(|byte| byte.is_ascii_digit() || b";:".contains(byte));
             let modes = [&b"?1049"[..], b"?25", b"?2004", b"?2026"];
             let ours = match parameters[end] {
-                b'm' | b'H' | b'J' | b'K' => plain,
+                b'm' | b'H' | b'C' | b'J' | b'K' => plain,
                 b'h' | b'l' => modes.contains(&&parameters[..end]),
                 _ => false,
             };

@@ -438,7 +438,7 @@ fn rank(session: &Session) -> usize {
 
 /// The session of an identity.
 pub(super) fn find(tick: &PgTick, id: SessionId) -> Option<&Session> {
-    tick.sample.sessions.value()?.iter().find(|session| session.id == id)
+    tick.sessions_of(id.pid).find(|session| session.id == id)
 }
 
 /// The sessions of a group.

@@ -266,13 +266,6 @@ pub(super) fn selected<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow
     }
 }
 
-fn first_root<'a>(view: &LocksView, tick: &'a PgTick) -> Option<LockRow<'a>> {
-    passing(view, tick).into_iter().find_map(|(_, line)| match line {
-        LockLine::Node(row) => Some(row),
-        LockLine::Fold { .. } | LockLine::Gone { .. } => None,
-    })
-}
-
 /// The sessions that a fold stands for.
 pub(super) fn folded<'a>(view: &LocksView, tick: &'a PgTick, fold: &RowKey) -> Vec<&'a Session> {
     match line_of(view, tick, fold) {
@@ -297,16 +290,24 @@ pub(super) fn under<'a>(view: &LocksView, tick: &'a PgTick, node: &RowKey) -> Ve
 }
 
 /// What helps against the selected node, and what else: for a root the engine's advice, for a waiter what its own end
-/// would bring.
-pub fn advice(view: &LocksView, tick: &PgTick) -> Option<(String, Option<String>)> {
+/// would bring. `lines` are those that are [`listed`].
+pub fn advice(
+    view: &LocksView,
+    tick: &PgTick,
+    lines: &[(RowKey, LockLine<'_>)],
+) -> Option<(String, Option<String>)> {
     let forest = tick.forest.value()?;
-    let row = match line_of(view, tick, view.list.selected.as_ref()?) {
+    let selected = view.list.selected.as_ref()?;
+    let row = match lines.iter().find(|(key, _)| key == selected).map(|(_, line)| line) {
         Some(LockLine::Node(row)) => row,
         Some(LockLine::Fold { .. }) => {
             return Some(("→ shows them one by one, Space marks all of them".into(), None));
         }
         // It has left: what helps against the first that is there.
-        Some(LockLine::Gone { .. }) | None => first_root(view, tick)?,
+        Some(LockLine::Gone { .. }) | None => lines.iter().find_map(|(_, line)| match line {
+            LockLine::Node(row) => Some(row),
+            LockLine::Fold { .. } | LockLine::Gone { .. } => None,
+        })?,
     };
     if row.is_root() || row.node.kind == NodeKind::Deadlock {
         let other = forest.alternative(row.node).map(|advice| advice.reason);

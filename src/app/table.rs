@@ -11,7 +11,18 @@ use crate::text;
 
 /// What a piece of text means; a theme says how that looks.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, strum::EnumIter, strum::IntoStaticStr, strum::EnumString,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Hash,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    strum::EnumString,
 )]
 #[strum(serialize_all = "kebab-case")]
 #[expect(missing_docs, reason = "each name is its meaning")]

@@ -314,6 +314,7 @@ mod tests {
             receiver: Reading::Fresh(None),
             upkeep: None,
             tables: None,
+            slowed: Vec::new(),
         }
     }
 

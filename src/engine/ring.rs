@@ -310,5 +310,6 @@ fn without_large(sample: &PgSample) -> PgSample {
         receiver: sample.receiver.clone(),
         upkeep: sample.upkeep.clone(),
         tables: sample.tables.clone(),
+        slowed: sample.slowed.clone(),
     }
 }

@@ -67,6 +67,29 @@ pub struct Sample {
     /// Tables and what works on them; `None` while nobody looks at them.
     #[serde(default)]
     pub tables: Option<Arc<Tables>>,
+    /// What is read more seldom than it would be, because reading it costs this server so much.
+    #[serde(default)]
+    pub slowed: Vec<Slowed>,
+}
+
+/// A part that is read more seldom than it would be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Slowed {
+    /// Which one.
+    pub part: SampledPart,
+    /// From one reading to the next, seconds.
+    pub every_seconds: f64,
+}
+
+/// The parts of a sample whose readings become rarer the more they cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum SampledPart {
+    /// The counters of `pg_stat_statements`.
+    Statements,
+    /// Tables, indexes and constraints.
+    Tables,
 }
 
 /// What is known of the server itself.
@@ -325,6 +348,17 @@ pub struct Lock {
     pub granted: bool,
     /// Since when it is waited for (14 and later; may be absent for an instant).
     pub waitstart: Option<Timestamp>,
+}
+
+impl Lock {
+    /// What few rows of a lock table have in common: the process, and the parts of the object that are numbers.
+    pub(crate) const fn party_and_object(&self) -> [Option<u32>; 4] {
+        let pid = match self.pid {
+            Some(pid) => Some(pid.cast_unsigned()),
+            None => None,
+        };
+        [pid, self.tag.relation, self.tag.transactionid, self.tag.objid]
+    }
 }
 
 /// The ten columns that together name a lockable object.

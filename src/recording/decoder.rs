@@ -28,6 +28,7 @@ impl Decoder {
     /// referring to a part that was in a damaged frame. `Err` where the recording is of a version that is not known.
     pub fn read(&mut self, lines: &[u8]) -> Result<(Vec<Entry>, usize), u32> {
         let (mut entries, mut lost) = (Vec::new(), 0);
+        self.known.values_mut().for_each(|known| known.before = None);
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match self.line(line)? {
                 Read::Entry(entry) => entries.push(*entry),
@@ -39,7 +40,11 @@ impl Decoder {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<Read, u32> {
-        let Ok(line) = serde_json::from_slice(line) else { return Ok(Read::Lost) };
+        let Ok(line) = serde_json::from_slice(line) else {
+            // It may have been a sample, and what differs from that one cannot be read either.
+            self.known.values_mut().for_each(|known| known.before = None);
+            return Ok(Read::Lost);
+        };
         let entry = match line {
             Line::Recording(opening) if VERSION < opening.version => return Err(opening.version),
             Line::Recording(opening) => {
@@ -49,10 +54,13 @@ impl Decoder {
             Line::Note(note) => Some(Entry::Note(note)),
             Line::Redis(when, sample) => Some(entry(when, Body::Redis(Arc::new(sample.into_owned())))),
             Line::Outage(when, outage) => Some(entry(when, Body::Outage(outage))),
-            Line::Postgres(when, line) => match self.postgres(when, *line) {
-                Some(sample) => Some(entry(when, Body::Postgres(Arc::new(sample)))),
-                None => return Ok(Read::Lost),
-            },
+            Line::Postgres(when, line) => {
+                let sample = self.postgres(when, *line).map(Arc::new);
+                // What differs from one that is lost cannot be read either.
+                self.of(when.target).before.clone_from(&sample);
+                let Some(sample) = sample else { return Ok(Read::Lost) };
+                Some(entry(when, Body::Postgres(sample)))
+            }
             part @ (Line::Server(..)
             | Line::Rights(..)
             | Line::Names(..)
@@ -118,7 +126,7 @@ impl Decoder {
             },
             statement_texts: Arc::clone(&known.texts),
         };
-        Some(line.into_sample(whole))
+        Some(line.in_full(known.before.as_deref())?.into_sample(whole))
     }
 }
 

@@ -50,6 +50,8 @@ impl Encoder {
     /// The frame with everything that was written since the last one; `None` where that is nothing.
     pub fn frame(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let Some(header) = self.header.take() else { return Ok(None) };
+        // Each frame is read without the one before it, which may be lost.
+        self.known.values_mut().for_each(|known| known.before = None);
         let frame = self.packer.pack(&self.lines, header);
         // The room is used again: made anew each time it would leave holes in the heap.
         self.lines.clear();
@@ -84,7 +86,7 @@ impl Encoder {
         }
     }
 
-    fn postgres(&mut self, when: When, sample: &PgSample) -> serde_json::Result<()> {
+    fn postgres(&mut self, when: When, sample: &Arc<PgSample>) -> serde_json::Result<()> {
         let mut known = self.known.remove(&when.target).unwrap_or_default();
         let server = self.part(when.target, &mut known.server, &sample.server, Line::Server)?;
         let rights = self.part(when.target, &mut known.rights, &sample.rights, Line::Rights)?;
@@ -105,13 +107,21 @@ impl Encoder {
             }
             None => sample.statements.map(|_| 0),
         };
+        let before = known.before.take();
         self.known.insert(when.target, known);
         let numbers = Numbers { server, rights, names, statements, upkeep, tables };
         let mut line = PgLine::of(sample, numbers);
-        if self.redact {
-            line.sessions = Cow::Owned(self.masked_sessions(&sample.sessions));
+        if let Some(before) = before {
+            line = line.since(&before);
         }
-        self.line(&Line::Postgres(when, Box::new(line)))
+        if self.redact {
+            // Where two sessions are the same, they are without their literals, too.
+            line.sessions = Cow::Owned(line.sessions.map(|sessions| self.all_masked(sessions)));
+            line.sessions_since = line.sessions_since.map(|it| it.map_new(|session| self.mask(session)));
+        }
+        self.line(&Line::Postgres(when, Box::new(line)))?;
+        self.known.entry(when.target).or_default().before = Some(Arc::clone(sample));
+        Ok(())
     }
 
     /// The number of a part, which is written if it is not the one that was written last.
@@ -187,23 +197,24 @@ impl Encoder {
         if new.is_empty() { Ok(()) } else { self.line(&Line::Texts(target, new)) }
     }
 
-    fn masked_sessions(&mut self, sessions: &Reading<Vec<Session>>) -> Reading<Vec<Session>> {
+    fn all_masked(&mut self, sessions: &[Session]) -> Vec<Session> {
+        let mut sessions = sessions.to_vec();
+        for session in &mut sessions {
+            self.mask(session);
+        }
+        sessions
+    }
+
+    fn mask(&mut self, session: &mut Session) {
         if self.masked.len() > MASKED_MAX {
             self.masked.clear();
         }
-        sessions.map(|sessions| {
-            let mut sessions = sessions.clone();
-            for session in &mut sessions {
-                let known = self.masked.get(&session.query).cloned();
-                let masked = known.unwrap_or_else(|| {
-                    let masked: Arc<str> = text::masked(&session.query).into();
-                    self.masked.insert(Arc::clone(&session.query), Arc::clone(&masked));
-                    masked
-                });
-                session.query = masked;
-            }
-            sessions
-        })
+        let known = self.masked.get(&session.query).cloned();
+        session.query = known.unwrap_or_else(|| {
+            let masked: Arc<str> = text::masked(&session.query).into();
+            self.masked.insert(Arc::clone(&session.query), Arc::clone(&masked));
+            masked
+        });
     }
 
     const fn next(&mut self) -> Number {

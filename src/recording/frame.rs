@@ -7,8 +7,8 @@ use zstd::bulk::Compressor;
 use zstd::stream::read::Decoder;
 use zstd::zstd_safe::{CParameter, compress_bound};
 
-/// Half a second of packing for an hour of 500 sessions.
-const LEVEL: i32 = 6;
+/// The lowest at which an hour of 500 sessions, 50 of them active, takes less than 80 MiB: a quarter of an hour in 20.
+const LEVEL: i32 = 5;
 /// Lines of a frame are read up to this size, so that a damaged length does not take all memory.
 const LINES_BYTES_MAX: u64 = 512 << 20;
 

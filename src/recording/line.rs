@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Note, Opening};
 use crate::model::postgres::{
-    DatabaseCounters, LockTable, Names, Prepared, Rights, Sample, Server, Session, Slot, StatementKey,
-    Statements, StatementsDelta, Tables, Upkeep, Wal, WalReceiver, WalSender,
+    DatabaseCounters, Lock, LockTable, Names, Prepared, Rights, Sample, Server, Session, Slot, Slowed,
+    StatementKey, Statements, StatementsDelta, Tables, Upkeep, Wal, WalReceiver, WalSender,
 };
 use crate::model::redis::Sample as RedisSample;
-use crate::model::{Outage, Reading, TargetId};
+use crate::model::{Delta, Outage, Reading, TargetId};
 
 /// Stands for a part that was written before.
 pub(super) type Number = u64;
@@ -65,6 +65,14 @@ pub(super) struct PgLine<'a> {
     receiver: Cow<'a, Reading<Option<WalReceiver>>>,
     pub(super) upkeep: Option<Number>,
     pub(super) tables: Option<Number>,
+    /// What makes the sessions of those of the sample before: then `sessions` holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) sessions_since: Option<Delta<Session>>,
+    /// The same of the rows of the lock table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) locks_since: Option<Delta<Lock>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slowed: Vec<Slowed>,
 }
 
 /// The parts of a sample that are written once, as numbers.
@@ -108,6 +116,8 @@ pub(super) struct Known {
     /// The last counters that were written in full.
     pub(super) base: Written<Statements>,
     pub(super) texts: Texts,
+    /// The sample before in the same frame.
+    pub(super) before: Option<Arc<Sample>>,
 }
 
 impl<'a> PgLine<'a> {
@@ -130,6 +140,7 @@ impl<'a> PgLine<'a> {
             receiver,
             upkeep: _,
             tables: _,
+            slowed,
         } = sample;
         Self {
             server_time: *server_time,
@@ -147,7 +158,40 @@ impl<'a> PgLine<'a> {
             receiver: Cow::Borrowed(receiver),
             upkeep: numbers.upkeep,
             tables: numbers.tables,
+            sessions_since: None,
+            locks_since: None,
+            slowed: slowed.clone(),
         }
+    }
+
+    /// The same line with sessions and locks as what differs from an earlier sample, where both have them.
+    pub(super) fn since(mut self, before: &Sample) -> Self {
+        if let (Some(before), Some(now)) = (before.sessions.value(), self.sessions.value()) {
+            self.sessions_since = Some(Delta::between(before, now, |session| session.id.pid));
+            self.sessions = Cow::Owned(self.sessions.map(|_| Vec::new()));
+        }
+        if let (Some(before), Some(now)) = (before.locks.value(), self.locks.value()) {
+            self.locks_since = Some(Delta::between(&before.rows, &now.rows, Lock::party_and_object));
+            let rest = LockTable { rows: Vec::new(), safe_snapshot_waits: now.safe_snapshot_waits.clone() };
+            self.locks = Cow::Owned(self.locks.map(|_| Arc::new(rest)));
+        }
+        self
+    }
+
+    /// The same line with sessions and locks in full; `None` where they differ from a sample that was lost.
+    pub(super) fn in_full(mut self, before: Option<&Sample>) -> Option<Self> {
+        if let Some(delta) = self.sessions_since.take() {
+            let sessions = delta.applied_to(before?.sessions.value()?)?;
+            self.sessions = Cow::Owned(self.sessions.map(|_| sessions));
+        }
+        if let Some(delta) = self.locks_since.take() {
+            let rows = delta.applied_to(&before?.locks.value()?.rows)?;
+            let whole = |rest: &Arc<LockTable>| {
+                Arc::new(LockTable { rows, safe_snapshot_waits: rest.safe_snapshot_waits.clone() })
+            };
+            self.locks = Cow::Owned(self.locks.map(whole));
+        }
+        Some(self)
     }
 
     /// The sample of a line.
@@ -169,6 +213,7 @@ impl<'a> PgLine<'a> {
             receiver: self.receiver.into_owned(),
             upkeep: whole.upkeep,
             tables: whole.tables,
+            slowed: self.slowed,
         }
     }
 }

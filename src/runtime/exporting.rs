@@ -1,4 +1,5 @@
-//! Writing down what is shown: a report of the moment, or the timeline, into a file that only its owner may read.
+//! Writing down what is shown: a report of the moment, or the timeline, into a file that only its owner may read or
+//! into the clipboard.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -8,9 +9,11 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::app::{App, Msg, Paper};
+use super::Session;
+use crate::app::{App, Export, Msg, Paper};
 use crate::engine::{Observer, Severity};
 use crate::report;
+use crate::terminal;
 
 /// Names that are tried before it is given up.
 const NAMES_MAX: u32 = 100;
@@ -71,4 +74,36 @@ fn write(text: &str, paper: Paper, at: Timestamp) -> io::Result<PathBuf> {
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+impl Session {
+    /// Copies what is shown, or writes it down.
+    pub(super) fn export(&mut self, export: Export) {
+        match text(&self.app, export.paper) {
+            Ok(text) if export.is_copy => self.copy(text),
+            Ok(text) => keep(text, export.paper, self.app.clock(), self.messages.clone()),
+            Err(error) => self.take(cannot(&error)),
+        }
+    }
+
+    /// Inside tmux its own buffer is better, but another program may hang and so runs beside the loop; OSC 52 goes
+    /// the way of the frames, so that the two cannot mix.
+    pub(super) fn copy(&mut self, text: String) {
+        if self.inside_tmux {
+            let messages = self.messages.clone();
+            tokio::task::spawn_blocking(move || {
+                drop(messages.blocking_send(said(terminal::copy_to_tmux(&text))));
+            });
+        } else {
+            self.take(said(self.screen.copy(&text)));
+        }
+    }
+}
+
+/// What became of a copy.
+fn said(copied: io::Result<&'static str>) -> Msg {
+    match copied {
+        Ok(said) => Msg::Notice(Severity::Notice, said.to_owned()),
+        Err(error) => Msg::Notice(Severity::Warning, format!("cannot copy: {error}")),
+    }
 }

@@ -4,16 +4,18 @@
 //!
 //! It must not know what is in a frame.
 
+mod difference;
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crossterm::cursor::{Hide, MoveTo};
+use crossterm::cursor::Hide;
 use crossterm::queue;
+use crossterm::style::{Attribute, SetAttribute};
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
-use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use tokio::sync::watch;
@@ -204,15 +206,16 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
 
 /// What turns one frame into the next; nothing at all when they do not differ, unless all is to be written anew.
 fn encode(bytes: &mut Vec<u8>, shown: &Buffer, frame: &Buffer, is_new: bool) -> io::Result<()> {
-    let changes = shown.diff(frame);
-    if changes.is_empty() && !is_new {
-        return Ok(());
-    }
+    let begins = bytes.len();
     queue!(bytes, BeginSynchronizedUpdate)?;
     if is_new {
-        queue!(bytes, Hide, Clear(ClearType::All), MoveTo(0, 0))?;
+        queue!(bytes, Hide, SetAttribute(Attribute::Reset), Clear(ClearType::All))?;
     }
-    let mut backend = CrosstermBackend::new(&mut *bytes);
-    backend.draw(changes.into_iter())?;
+    let differs = bytes.len();
+    difference::append(bytes, shown, frame);
+    if bytes.len() == differs && !is_new {
+        bytes.truncate(begins);
+        return Ok(());
+    }
     queue!(bytes, EndSynchronizedUpdate)
 }

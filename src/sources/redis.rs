@@ -237,7 +237,7 @@ impl Reader {
         loop {
             sleep_until(next).await;
             let pace = *self.pace.borrow_and_update();
-            next = Instant::now() + pace.interval;
+            next = pace.next(Instant::now());
             let asked_at = now();
             let outcome = match &mut connection {
                 Some(open) => self.read(open, pace).await,

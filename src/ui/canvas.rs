@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 
 use super::Theme;
 use crate::app::{Role, Span};
@@ -77,16 +78,30 @@ impl<'a> Canvas<'a> {
         if area.is_empty() {
             return 0;
         }
+        if fitted.is_ascii() {
+            return self.ascii(area, style, &fitted);
+        }
         let width = usize::from(area.width);
         if self.glyphs.ascii {
             let ascii: String = fitted
                 .chars()
                 .flat_map(|c| std::iter::repeat_n(self.glyphs.of(c), text::width(c.encode_utf8(&mut [0; 4]))))
                 .collect();
-            self.buffer.set_stringn(area.x, area.y, ascii, width, style).0 - area.x
-        } else {
-            self.buffer.set_stringn(area.x, area.y, fitted, width, style).0 - area.x
+            return self.ascii(area, style, &ascii);
         }
+        self.buffer.set_stringn(area.x, area.y, fitted, width, style).0 - area.x
+    }
+
+    /// Writes what has one byte a column, as most text has, without looking for where its characters end.
+    fn ascii(&mut self, area: Rect, style: Style, text: &str) -> u16 {
+        let mut used = 0;
+        for (x, byte) in (area.left()..area.right()).zip(text.bytes()) {
+            if let Some(cell) = self.buffer.cell_mut((x, area.y)) {
+                cell.set_char(char::from(byte)).set_style(style);
+            }
+            used += 1;
+        }
+        used
     }
 
     /// Writes spans one after the other and returns the columns used.

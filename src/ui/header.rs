@@ -14,6 +14,7 @@ use crate::engine::{Observer, Severity};
 use crate::format;
 use crate::model::TargetId;
 use crate::model::postgres::Server;
+use crate::model::postgres::Slowed;
 use crate::text;
 
 /// From here on it is said how late samples are.
@@ -365,6 +366,9 @@ fn tab_line(app: &App, title: impl Fn(Pane) -> &'static str, gap: &'static str) 
     spans
 }
 
+/// From this width on the bottom line has room for why something is read seldom.
+const WHY_WIDTH: u16 = 120;
+
 /// The filter being typed, else a message, else the keys that work now.
 pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     let area = layout.footer;
@@ -404,6 +408,14 @@ pub(super) fn footer(canvas: &mut Canvas<'_>, layout: &Layout, app: &App) {
     let right: Vec<Span> = always.into_iter().flat_map(keys).collect();
     let used = canvas.right(area, &right);
     let mut left = Rect { x: area.x + 1, width: area.width.saturating_sub(used + 1), ..area };
+    let slowed = app.pg().map(|tick| tick.sample.slowed.as_slice()).unwrap_or_default();
+    for Slowed { part, every_seconds } in slowed {
+        let (part, every) = (<&str>::from(part), format::age(*every_seconds));
+        let why = if layout.area.width < WHY_WIDTH { "" } else { ", to spare the server" };
+        let text = format!("{part} every {every}{why}  ");
+        let used = canvas.text(left, Role::Notice, &text);
+        left = Rect { x: left.x + used, width: left.width - used, ..left };
+    }
     for command in now {
         let spans = keys(command);
         let width: usize = spans.iter().map(|span| text::width(&span.text)).sum();

@@ -26,7 +26,7 @@ const PARENTS_MAX: usize = 8;
 pub struct Theme {
     /// Its name.
     pub name: String,
-    styles: BTreeMap<&'static str, Style>,
+    styles: BTreeMap<Role, Style>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,12 +56,12 @@ struct StyleEntry {
 impl Theme {
     /// The style of a role; plain where the theme says nothing.
     pub fn style(&self, role: Role) -> Style {
-        self.styles.get(<&str>::from(role)).copied().unwrap_or_default()
+        self.styles.get(&role).copied().unwrap_or_default()
     }
 
     /// A theme with a style for each role: for tests that must tell roles apart.
     pub fn of(name: &str, style: impl Fn(Role) -> Style) -> Self {
-        Self { name: name.into(), styles: Role::iter().map(|role| (role.into(), style(role))).collect() }
+        Self { name: name.into(), styles: Role::iter().map(|role| (role, style(role))).collect() }
     }
 }
 
@@ -78,7 +78,7 @@ pub fn load(name: &str, folder: Option<&Path>) -> Result<Theme, String> {
             let style =
                 style(entry, &file.palette).map_err(|error| format!("theme \"{current}\": {error}"))?;
             // The child has spoken already.
-            theme.styles.entry(role.into()).or_insert(style);
+            theme.styles.entry(role).or_insert(style);
         }
         wanted = file.inherits;
     }
@@ -158,7 +158,7 @@ mod tests {
         for (name, _) in SHIPPED {
             let theme = load(name, None).unwrap();
             for role in Role::iter() {
-                assert!(theme.styles.contains_key(<&str>::from(role)), "{name} has no {role:?}");
+                assert!(theme.styles.contains_key(&role), "{name} has no {role:?}");
             }
         }
     }

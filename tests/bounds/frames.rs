@@ -2,18 +2,16 @@
 //! those of a release build; a debug build is some twenty-five times slower.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use dbtriage::app::{App, Msg};
-use dbtriage::model::postgres::{LockTable, Oid, Session, State};
-use dbtriage::model::{Body, Reading};
 use dbtriage::terminal::Input;
 use dbtriage::ui::{self, Glyphs, Theme};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use crate::moment;
+use crate::population::{Crowd, Shape};
 
 /// How much slower a debug build is; as in `tests/scale.rs`.
 const SLOWER: u32 = if cfg!(debug_assertions) { 25 } else { 1 };
@@ -25,78 +23,8 @@ const SAMPLE_LIMIT_OF_WAITERS: Duration = Duration::from_millis(250);
 /// What a key changes is on the screen before a person sees that it was not.
 const KEY_LIMIT: Duration = Duration::from_millis(20);
 
-#[derive(Debug, Clone, Copy)]
-enum Shape {
-    Queue,
-    Chain,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Crowd {
-    sessions: i32,
-    waiters: i32,
-    shape: Shape,
-    databases: Oid,
-    relations: Oid,
-}
-
 const SESSIONS: Crowd =
-    Crowd { sessions: 10_000, waiters: 0, shape: Shape::Queue, databases: 1, relations: 1 };
-
-impl Crowd {
-    fn sample(self, second: i64) -> Body {
-        let mut sample = moment::postgres(second, false);
-        let statement = "x".repeat(1000);
-        let sessions = (0..self.sessions).map(|n| self.session(second, n, &statement)).collect();
-        let mut names = moment::names();
-        names.databases.extend((0..self.databases).map(|n| (1000 + n, format!("tenant_{n}").into())));
-        names.relations.extend((0..self.relations).map(|n| (100 + n, format!("partition_{n}").into())));
-        let counters = sample.databases.value().unwrap()[0].clone();
-        let of = |n| dbtriage::model::postgres::DatabaseCounters { datid: 1000 + n, ..counters.clone() };
-        sample.databases = Reading::Fresh((0..self.databases).map(of).collect());
-        sample.names = Arc::new(names);
-        sample.sessions = Reading::Fresh(sessions);
-        sample.locks = Reading::Fresh(Arc::new(self.locks(second)));
-        Body::Postgres(Arc::new(sample))
-    }
-
-    fn session(self, second: i64, n: i32, statement: &str) -> Session {
-        let waits = 0 < n && n <= self.waiters;
-        let state = match n {
-            0 => State::IdleInTransaction,
-            _ if waits => State::Active,
-            _ => State::Idle,
-        };
-        let age = 600 - i64::from(n % 600) + second;
-        let mut session = moment::session(moment::at(second), 20_000 + n, "web", state, age, statement);
-        session.datid = Some(1000 + n.unsigned_abs() % self.databases);
-        if waits {
-            session.wait_event_type = Some("Lock".into());
-            session.wait_event = Some("relation".into());
-        }
-        session
-    }
-
-    fn locks(self, second: i64) -> LockTable {
-        let xid = |n: i32| moment::tag("transactionid", None, Some(n.unsigned_abs() + 1));
-        let table = |n: Oid| moment::tag("relation", Some(100 + n), None);
-        let mut rows = vec![moment::lock(20_000, &xid(0), "ExclusiveLock", None)];
-        rows.extend(
-            (0..self.relations).map(|n| moment::lock(20_000, &table(n), "AccessExclusiveLock", None)),
-        );
-        for n in 1..=self.waiters {
-            let since = moment::ago(moment::at(second), 600 - i64::from(n) / 10);
-            match self.shape {
-                Shape::Queue => rows.push(moment::lock(20_000 + n, &table(0), "AccessExclusiveLock", since)),
-                Shape::Chain => rows.extend([
-                    moment::lock(20_000 + n, &xid(n), "ExclusiveLock", None),
-                    moment::lock(20_000 + n, &xid(n - 1), "ShareLock", since),
-                ]),
-            }
-        }
-        LockTable { rows, safe_snapshot_waits: Vec::new() }
-    }
-}
+    Crowd { sessions: 10_000, waiters: 0, shape: Shape::Queue, databases: 1, relations: 1, statements: 0 };
 
 fn draw(app: &mut App, theme: &Theme) {
     let area = Rect::new(0, 0, 200, 50);

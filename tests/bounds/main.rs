@@ -23,6 +23,7 @@ mod hostile;
 #[path = "../screens/moment.rs"]
 mod moment;
 mod parsers;
+mod population;
 mod process;
 mod real;
 mod typing;

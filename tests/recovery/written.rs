@@ -206,6 +206,7 @@ fn sample(moment: &Moment, now: Timestamp, before: Timestamp) -> PgSample {
         receiver: Reading::Fresh(None),
         upkeep: None,
         tables: None,
+        slowed: Vec::new(),
     }
 }
 

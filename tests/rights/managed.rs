@@ -20,7 +20,7 @@ const REFUSED: [(&str, Option<&str>, Option<&str>); 6] = [
     ("pg_last_wal_receive_lsn", None, Some("wal")),
     ("pg_last_wal_replay_lsn", None, Some("wal")),
     ("pg_last_xact_replay_timestamp", None, Some("wal")),
-    ("pg_stat_get_wal_receiver", Some("walreceiver"), Some("walreceiver")),
+    ("pg_stat_get_wal_receiver", None, Some("walreceiver")),
     ("pg_current_wal_lsn", Some("wal"), None),
     ("pg_stat_get_wal_senders", Some("standbys"), Some("standbys")),
 ];
@@ -128,7 +128,8 @@ fn with_all_of_them_refused_the_primary_says_so_and_lives() {
         let lab = lab(major);
         let _fork = Fork::of(lab.primary()).unsupported(&all_refused());
         let target = snapshot(lab.primary(), "oncall", "shop");
-        assert_eq!(dark(&target), ["wal", "standbys", "walreceiver"], "on {major}");
+        // A primary has no walreceiver, and is not asked for one.
+        assert_eq!(dark(&target), ["wal", "standbys"], "on {major}");
         the_rest_lives(&target, &format!("all refused on {major}"));
         let mut tty = open(lab.primary(), "oncall", "shop", WIDE);
         tty.wait_for_text(&refusal("pg_stat_get_wal_senders"));
@@ -186,11 +187,10 @@ fn refused_positions_are_told_in_the_replication_pane() {
     }
 }
 
-/// Functions that a fork may not have, with their arguments and the part that needs them.
-const ABSENT: [(&str, &str, &str); 6] = [
+/// Functions that a fork may not have, with their arguments and the part that needs them on a primary.
+const ABSENT: [(&str, &str, &str); 5] = [
     ("pg_stat_get_wal_senders", "", "standbys"),
     ("pg_get_replication_slots", "", "slots"),
-    ("pg_stat_get_wal_receiver", "", "walreceiver"),
     ("pg_prepared_xact", "", "prepared"),
     ("pg_stat_get_db_temp_files", "oid", "databases"),
     ("pg_stat_get_activity", "integer", "sessions"),
@@ -214,6 +214,21 @@ fn an_absent_function_darkens_what_needs_it_and_nothing_else() {
             assert_eq!(target["sessions"].is_null(), part == "sessions", "{what}");
             assert_eq!(target["vitals"]["transactions_per_second"].is_null(), part == "databases", "{what}");
         }
+    }
+}
+
+#[test]
+fn a_standby_without_a_walreceiver_function_misses_nothing_else() {
+    for major in here(&VERSIONS) {
+        let lab = lab(major);
+        let _fork = Fork::of(lab.primary()).without("pg_stat_get_wal_receiver", "");
+        follow(&lab);
+        let target = snapshot(lab.standby().unwrap(), "oncall", "shop");
+        assert_eq!(dark(&target), ["walreceiver"], "on {major}");
+        let (reason, _) = missing(&target, "walreceiver").unwrap();
+        let expected = "function pg_stat_get_wal_receiver(";
+        assert!(reason.starts_with(expected) && reason.ends_with("does not exist"), "on {major}: {reason}");
+        the_rest_lives(&target, &format!("no walreceiver function on the standby of {major}"));
     }
 }
 

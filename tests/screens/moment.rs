@@ -318,6 +318,7 @@ pub(crate) fn postgres(second: i64, incident: bool) -> PgSample {
         receiver: Reading::Fresh(None),
         upkeep: Some(Arc::new(upkeep())),
         tables: None,
+        slowed: Vec::new(),
     }
 }
 

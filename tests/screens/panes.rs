@@ -5,7 +5,9 @@ use std::sync::Arc;
 use dbtriage::app::{App, Effect, Msg, Pane};
 use dbtriage::engine::waits::{Class, Part, Path};
 use dbtriage::engine::{Baseline, Observer, Thresholds};
-use dbtriage::model::postgres::{Constraint, Counted, Index, Progress, Sample, State, Table, Tables};
+use dbtriage::model::postgres::{
+    Constraint, Counted, Index, Progress, Sample, SampledPart, Slowed, State, Table, Tables,
+};
 use dbtriage::model::redis::Cluster;
 use dbtriage::model::{Body, Kind, Reading, Reason, Target, TargetId};
 use dbtriage::terminal::Input;
@@ -306,4 +308,16 @@ fn what_was_gone_into_on_one_server_is_left_with_it() {
     assert_eq!(app.postgres, Some(TargetId(2)));
     assert!(app.activity.only.is_none() && app.statements.only.is_none());
     assert_eq!(app.waits.path, Path::default());
+}
+
+#[test]
+fn what_is_read_more_seldom_to_spare_the_server_is_told_at_the_bottom() {
+    let mut app = app(false);
+    let mut sample_now = postgres(4, false);
+    sample_now.slowed = vec![Slowed { part: SampledPart::Statements, every_seconds: 42.0 }];
+    app.update(at(4), sample(4, Body::Postgres(Arc::new(sample_now))));
+    for (width, height) in [(200, 50), (80, 24)] {
+        let frame = frame(&mut app, width, height);
+        insta::assert_snapshot!(format!("slowed_{width}x{height}"), frame.lines().last().unwrap());
+    }
 }

@@ -11,6 +11,7 @@
 
 mod faults;
 mod many;
+mod slow;
 mod storm;
 mod tmux;
 
@@ -468,7 +469,7 @@ fn assert_harmless(raw: &[u8]) {
         let parameters = &sequence[2..end];
         let plain = parameters.iter().all(|byte| byte.is_ascii_digit() || b";:".contains(byte));
         let known = match sequence[end] {
-            b'm' | b'H' | b'J' | b'K' => plain,
+            b'm' | b'H' | b'C' | b'J' | b'K' => plain,
             b'h' | b'l' => modes.contains(parameters),
             _ => false,
         };

@@ -2,7 +2,7 @@
 //!
 //! It must not know which line is selected or how one is painted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::activity::ActivityRow;
 use super::super::list::RowKey;
@@ -80,12 +80,7 @@ pub(super) struct Unfolded<'v> {
 
 /// The forest in the order of the screen, each line with its key.
 pub(super) fn lines<'a>(view: &Unfolded<'_>, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
-    let read_at = tick.forest.stale_since();
-    let sessions = tick.sample.sessions.value().into_iter().flatten();
-    let known = sessions.filter(|session| was_there(session, read_at));
-    let sessions = known.map(|session| (session.id.pid, session)).collect();
-    let mut walk =
-        Walk { view, tick, sessions, folds: BTreeSet::new(), lines: Vec::new(), guides: Vec::new() };
+    let mut walk = Walk { view, tick, folds: BTreeSet::new(), lines: Vec::new(), guides: Vec::new() };
     if let Some(forest) = tick.forest.value() {
         for root in steady(forest, tick, view.root_order) {
             walk.node(forest, root);
@@ -122,7 +117,6 @@ fn clearly_worse(one: &Node, other: &Node) -> bool {
 struct Walk<'v, 'a> {
     view: &'v Unfolded<'v>,
     tick: &'a PgTick,
-    sessions: HashMap<i32, &'a Session>,
     /// The keys of folds that are in use.
     folds: BTreeSet<RowKey>,
     lines: Vec<(RowKey, LockLine<'a>)>,
@@ -134,7 +128,7 @@ impl<'a> Walk<'_, 'a> {
         let row = LockRow {
             node,
             guides: self.guides.clone(),
-            session: node.pid.and_then(|pid| self.sessions.get(&pid).copied()),
+            session: node.pid.and_then(|pid| session(self.tick, pid)),
             tick: self.tick,
             filtered: false,
         };
@@ -198,7 +192,7 @@ impl<'a> Walk<'_, 'a> {
         let mut open: Vec<&'a Node> = forest.children(node).collect();
         while let Some(node) = open.pop() {
             open.extend(forest.children(node));
-            let session = node.pid.and_then(|pid| self.sessions.get(&pid).copied());
+            let session = node.pid.and_then(|pid| session(self.tick, pid));
             let guides = self.guides.iter().copied().chain([open.is_empty()]).collect();
             let row = LockRow { node, guides, session, tick: self.tick, filtered: false };
             self.lines.push((key_of(node, session), LockLine::Node(row)));
@@ -227,7 +221,7 @@ impl<'a> Walk<'_, 'a> {
 /// The session of a process.
 pub(in crate::app) fn session(tick: &PgTick, pid: i32) -> Option<&Session> {
     let read_at = tick.forest.stale_since();
-    tick.sample.sessions.value()?.iter().find(|session| session.id.pid == pid && was_there(session, read_at))
+    tick.sessions_of(pid).find(|session| was_there(session, read_at))
 }
 
 /// What tells a node from others for as long as it is there.

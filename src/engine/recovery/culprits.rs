@@ -154,7 +154,7 @@ fn identity(tick: &PgTick, node: &Node) -> Root {
 /// What the session of a node runs, or ran last, without its literals.
 fn statement(tick: &PgTick, node: &Node) -> Option<String> {
     let pid = node.pid?;
-    let session = tick.sample.sessions.value()?.iter().find(|session| session.id.pid == pid)?;
+    let session = tick.sessions_of(pid).next()?;
     (!session.query.is_empty()).then(|| text::folded(&text::masked(&session.query)))
 }
 

@@ -1,4 +1,5 @@
-//! Sessions and locks of a sample, packed: each against the one before it, because one second is much like the next.
+//! Sessions and locks of a sample, packed: each as what differs from the one before it, because one second is much like
+//! the next.
 //!
 //! Packing is a matter of milliseconds where there are many sessions, and keys must not wait for it: a thread of its own
 //! does it. What comes out is the same, whether it is packed already or not.
@@ -6,10 +7,11 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::model::Reading;
-use crate::model::postgres::{LockTable, Sample, Session};
+use crate::model::postgres::{Lock, LockTable, SafeSnapshotWait, Sample, Session};
+use crate::model::{Delta, Reading};
 
 /// After so many samples one is packed by itself: to unpack one is to unpack those before it.
 const GROUP: usize = 20;
@@ -30,6 +32,46 @@ struct Packed {
     length: usize,
     /// `None` for the first of a group.
     before: Option<Arc<Self>>,
+}
+
+/// What is packed: sessions and locks against those of the sample before, or against none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    sessions: Reading<Delta<Session>>,
+    locks: Reading<(Delta<Lock>, Vec<SafeSnapshotWait>)>,
+}
+
+impl Written {
+    fn between(before: Option<&Sample>, now: &Sample) -> Self {
+        let sessions = before.and_then(|it| it.sessions.value()).map(Vec::as_slice).unwrap_or_default();
+        let locks = before.and_then(|it| it.locks.value()).map(|it| it.rows.as_slice()).unwrap_or_default();
+        Self {
+            sessions: now.sessions.map(|now| Delta::between(sessions, now, |session| session.id.pid)),
+            locks: now.locks.map(|now| {
+                (Delta::between(locks, &now.rows, Lock::party_and_object), now.safe_snapshot_waits.clone())
+            }),
+        }
+    }
+
+    fn applied_to(&self, before: Option<&Large>) -> Option<Large> {
+        let sessions = before.and_then(|it| it.0.value()).map(Vec::as_slice).unwrap_or_default();
+        let locks = before.and_then(|it| it.1.value()).map(|it| it.rows.as_slice()).unwrap_or_default();
+        let table = |(delta, waits): &(Delta<Lock>, Vec<SafeSnapshotWait>)| {
+            let rows = delta.applied_to(locks)?;
+            Some(Arc::new(LockTable { rows, safe_snapshot_waits: waits.clone() }))
+        };
+        let sessions = all(self.sessions.map(|delta| delta.applied_to(sessions)))?;
+        Some((sessions, all(self.locks.map(table))?))
+    }
+}
+
+/// `None` where the value is.
+fn all<T>(reading: Reading<Option<T>>) -> Option<Reading<T>> {
+    Some(match reading {
+        Reading::Fresh(value) => Reading::Fresh(value?),
+        Reading::Stale(value, since) => Reading::Stale(value?, since),
+        Reading::Unavailable(reason) => Reading::Unavailable(reason),
+    })
 }
 
 #[derive(Debug)]
@@ -69,18 +111,19 @@ impl Kept {
             State::Packed(packed) => Arc::clone(packed),
             State::Lost => return None,
         };
-        postcard::from_bytes(&packed.written()?).ok()
+        packed.unpack()
     }
 }
 
 impl Packed {
-    fn written(&self) -> Option<Vec<u8>> {
+    fn unpack(&self) -> Option<Large> {
         // The first of the group is unpacked first; a group is short, so that a stack of calls will do.
-        let base = match &self.before {
-            Some(before) => before.written()?,
-            None => Vec::new(),
+        let before = match &self.before {
+            Some(before) => Some(before.unpack()?),
+            None => None,
         };
-        Decompressor::with_dictionary(&base).ok()?.decompress(&self.bytes, self.length).ok()
+        let bytes = Decompressor::new().ok()?.decompress(&self.bytes, self.length).ok()?;
+        postcard::from_bytes::<Written>(&bytes).ok()?.applied_to(before.as_ref())
     }
 }
 
@@ -110,40 +153,49 @@ fn start() -> Option<SyncSender<Kept>> {
 }
 
 fn pack_all(waiting: &Receiver<Kept>) {
-    // What is kept is small and stays; were the large rooms around it made anew each time, the heap would be full of
-    // holes: measured, four times what is kept.
-    let (mut written, mut base, mut room) = (Vec::new(), Vec::new(), Vec::new());
-    let mut before: Option<Arc<Packed>> = None;
+    let mut room = Room::default();
+    let mut before: Option<(Arc<Packed>, Arc<Sample>)> = None;
     let mut in_group = 0;
     while let Ok(kept) = waiting.recv() {
         let sample = match &*kept.state() {
             State::Waiting(sample) => Arc::clone(sample),
             State::Packed(_) | State::Lost => continue,
         };
-        before = before.filter(|_| in_group < GROUP);
-        in_group = if before.is_some() { in_group + 1 } else { 1 };
-        if before.is_none() {
-            base.clear();
-        }
-        written.clear();
-        if let Some((bytes, now)) = pack(&sample, written, &base, &mut room) {
-            let packed = Arc::new(Packed { bytes, length: now.len(), before: before.take() });
+        let (packed_before, sample_before) = before.take().filter(|_| in_group < GROUP).unzip();
+        in_group = if packed_before.is_some() { in_group + 1 } else { 1 };
+        let written = Written::between(sample_before.as_deref(), &sample);
+        if let Some((bytes, length)) = room.pack(&written) {
+            let packed = Arc::new(Packed { bytes, length, before: packed_before });
             *kept.state() = State::Packed(Arc::clone(&packed));
-            before = Some(packed);
-            written = std::mem::replace(&mut base, now);
+            before = Some((packed, sample));
         } else {
             *kept.state() = State::Lost;
-            before = None;
-            written = Vec::new();
         }
     }
 }
 
-/// The written form of a sample, in the room of an earlier one, and that packed against another.
-fn pack(sample: &Sample, into: Vec<u8>, base: &[u8], room: &mut Vec<u8>) -> Option<(Vec<u8>, Vec<u8>)> {
-    let written = postcard::to_extend(&(&sample.sessions, &sample.locks), into).ok()?;
-    room.clear();
-    room.reserve(zstd::zstd_safe::compress_bound(written.len()));
-    Compressor::with_dictionary(LEVEL, base).ok()?.compress_to_buffer(&written, room).ok()?;
-    Some((room.as_slice().to_vec(), written))
+/// What is worked with. What is kept is small and stays; were the large rooms around it made anew each time, the heap
+/// would be full of holes: measured, four times what is kept.
+#[derive(Default)]
+struct Room {
+    compressor: Option<Compressor<'static>>,
+    written: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Room {
+    /// The packed form, and its length before.
+    fn pack(&mut self, written: &Written) -> Option<(Vec<u8>, usize)> {
+        let mut into = std::mem::take(&mut self.written);
+        into.clear();
+        self.written = postcard::to_extend(written, into).ok()?;
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.written.len()));
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none @ None => none.insert(Compressor::new(LEVEL).ok()?),
+        };
+        compressor.compress_to_buffer(&self.written, &mut self.packed).ok()?;
+        Some((self.packed.as_slice().to_vec(), self.written.len()))
+    }
 }

@@ -22,13 +22,19 @@ use crate::model::{Reading, Reason};
 pub(super) struct Probe {
     pub(super) server: Arc<Server>,
     pub(super) rights: Arc<Rights>,
+    /// Whether there can be prepared transactions at all; mostly not.
+    pub(super) may_prepare: bool,
 }
 
 /// What one tick asks.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a statement that is sent or not")]
 pub(super) struct Plan {
     pub(super) major_num: u32,
     pub(super) probe: bool,
+    /// Whether prepared transactions, and a walreceiver, are asked for: not where there can be none.
+    pub(super) prepared: bool,
+    pub(super) receiver: bool,
     pub(super) databases: Vec<Oid>,
     pub(super) extension: Option<Extension>,
     /// Whether the positions in the log are asked for one by one.
@@ -51,6 +57,7 @@ pub(super) struct Batch {
     pub(super) receiver: Reading<Option<WalReceiver>>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Clock {
     pub(super) now: Timestamp,
     pub(super) in_recovery: bool,
@@ -86,8 +93,8 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
         client.query_typed(&slots, &[]),
-        client.query_typed(sql::RECEIVER, &[]),
-        client.query_typed(sql::PREPARED, &[]),
+        optional(plan.receiver.then_some(sql::RECEIVER)),
+        optional(plan.prepared.then_some(sql::PREPARED)),
         optional(counters.as_deref()),
         optional(info.as_deref()),
     );
@@ -110,14 +117,15 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         rows: decode(rows, read::statement, &plan.user),
         info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
     });
+    let mut of_sessions = read::Sessions::default();
     let one = |reading: Reading<Vec<_>>| {
         reading.map(|rows: &Vec<Option<WalReceiver>>| rows.first().cloned().flatten())
     };
     Ok(Batch {
         clock,
         probe,
-        sessions: decode(sessions, read::session, &plan.user),
-        prepared: decode(prepared, read::prepared, &plan.user),
+        sessions: decode(sessions, |row| of_sessions.session(row), &plan.user),
+        prepared: decode(prepared.unwrap_or(Ok(Vec::new())), read::prepared, &plan.user),
         databases: if plan.databases.is_empty() {
             Reading::Unavailable(Reason::new("the names of the databases have not been read yet"))
         } else {
@@ -127,7 +135,12 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         wal,
         senders: decode(senders, read::sender, &plan.user),
         slots: decode(slots, read::slot, &plan.user),
-        receiver: one(decode(receiver, read::receiver, &plan.user)),
+        receiver: match receiver {
+            Some(rows) => one(decode(rows, read::receiver, &plan.user)),
+            // A pooler's connection may lead to a standby from one tick to the next.
+            None if clock.in_recovery => Reading::Unavailable(Reason::new("not asked for yet")),
+            None => Reading::Fresh(None),
+        },
     })
 }
 
@@ -149,7 +162,7 @@ async fn wal(client: &Client, plan: &Plan) -> Reading<Wal> {
 
 fn decode<T>(
     rows: Result<Vec<Row>, Error>,
-    one: impl Fn(&Row) -> Result<T, Error>,
+    one: impl FnMut(&Row) -> Result<T, Error>,
     user: &str,
 ) -> Reading<Vec<T>> {
     match rows.and_then(|rows| rows.iter().map(one).collect()) {
@@ -181,5 +194,5 @@ fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> 
         endpoint: None,
     };
     let rights = read::rights(rights)?;
-    Ok(Probe { server: Arc::new(server), rights: Arc::new(rights) })
+    Ok(Probe { server: Arc::new(server), rights: Arc::new(rights), may_prepare: number(6)? > 0 })
 }

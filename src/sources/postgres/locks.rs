@@ -142,6 +142,8 @@ enum Due {
     Want(Want),
     Names,
     Upkeep,
+    /// What is asked for only by a person, asked in vain.
+    Unused,
 }
 
 struct Reader<'a> {
@@ -166,17 +168,12 @@ impl<'a> Reader<'a> {
         let lost = self.line.lost();
         let moved = servers.moved();
         tokio::pin!(lost, moved);
-        let first = async {
-            self.read_names().await;
-            self.read_locks(Vec::new()).await;
-            // Once each, where they can do nothing, so that no lock on a catalog stops them later.
-            drop(self.read_holdings(1, Some(1)).await);
-            drop(self.read_advisory_holders().await);
-            self.read_upkeep().await;
-        };
-        if timeout(GIVE_UP, first).await.is_err() {
+        if timeout(GIVE_UP, self.read_names()).await.is_err() {
             return Ended::Lost;
         }
+        // Once each, where they can do nothing, so that no lock on a catalog stops them later; what is wanted for the
+        // first screen goes before.
+        let mut first = vec![Due::Upkeep, Due::Unused, Due::Want(Want::Locks(Vec::new()))];
         let (mut names, mut upkeep) = (every(NAMES_EVERY), every(UPKEEP_EVERY));
         loop {
             let due = tokio::select! {
@@ -194,6 +191,7 @@ impl<'a> Reader<'a> {
                     Some(want) => Due::Want(want),
                     None => return Ended::Finished,
                 },
+                Some(due) = async { first.pop() }, if !first.is_empty() => due,
                 _ = names.tick() => Due::Names,
                 _ = upkeep.tick() => Due::Upkeep,
             };
@@ -220,6 +218,10 @@ impl<'a> Reader<'a> {
             Due::Upkeep | Due::Want(Want::Upkeep) => self.read_upkeep().await,
             Due::Want(Want::Tables) => self.read_tables().await,
             Due::Names => self.read_names().await,
+            Due::Unused => {
+                drop(self.read_holdings(1, Some(1)).await);
+                drop(self.read_advisory_holders().await);
+            }
         }
     }
 

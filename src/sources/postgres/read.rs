@@ -54,27 +54,65 @@ fn lsn(row: &Row, column: usize) -> Result<Option<u64>, Error> {
     Ok(row.try_get::<_, Option<PgLsn>>(column)?.map(u64::from))
 }
 
-pub(super) fn session(row: &Row) -> Result<Session, Error> {
-    Ok(Session {
-        id: SessionId { pid: get(row, 0)?, backend_start: get(row, 11)? },
-        leader_pid: get(row, 1)?,
-        datid: get::<Option<u32>>(row, 2)?.filter(|oid| *oid != 0),
-        usesysid: get::<Option<u32>>(row, 3)?.filter(|oid| *oid != 0),
-        application_name: text(row, 4)?.unwrap_or_default(),
-        client_addr: get::<Option<IpAddr>>(row, 5)?,
-        client_port: get(row, 6)?,
-        backend_type: text(row, 7)?,
-        state: row.try_get::<_, Option<&str>>(8)?.and_then(State::parse),
-        wait_event_type: text(row, 9)?,
-        wait_event: text(row, 10)?,
-        xact_start: get(row, 12)?,
-        query_start: get(row, 13)?,
-        state_change: get(row, 14)?,
-        backend_xid: xid(row, 15)?,
-        backend_xmin: xid(row, 16)?,
-        query_id: get(row, 17)?,
-        query: statement_text(row, 18)?.unwrap_or_default(),
-    })
+/// The sessions of one reading, row by row. Most have their texts in common with the row before, and share them then.
+#[derive(Default)]
+pub(super) struct Sessions([Option<Arc<str>>; 5]);
+
+impl Sessions {
+    pub(super) fn session(&mut self, row: &Row) -> Result<Session, Error> {
+        let [application_name, backend_type, wait_event_type, wait_event, query] = &mut self.0;
+        Ok(Session {
+            id: SessionId { pid: get(row, 0)?, backend_start: get(row, 11)? },
+            leader_pid: get(row, 1)?,
+            datid: get::<Option<u32>>(row, 2)?.filter(|oid| *oid != 0),
+            usesysid: get::<Option<u32>>(row, 3)?.filter(|oid| *oid != 0),
+            application_name: shared(row, 4, application_name, text)?.unwrap_or_default(),
+            client_addr: get::<Option<IpAddr>>(row, 5)?,
+            client_port: get(row, 6)?,
+            backend_type: shared(row, 7, backend_type, text)?,
+            state: row.try_get::<_, Option<&str>>(8)?.and_then(State::parse),
+            wait_event_type: shared(row, 9, wait_event_type, text)?,
+            wait_event: shared(row, 10, wait_event, text)?,
+            xact_start: get(row, 12)?,
+            query_start: get(row, 13)?,
+            state_change: get(row, 14)?,
+            backend_xid: xid(row, 15)?,
+            backend_xmin: xid(row, 16)?,
+            query_id: get(row, 17)?,
+            query: shared(row, 18, query, statement_text)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// The bytes of a column.
+struct Raw<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        Lossy::accepts(kind)
+    }
+}
+
+/// The text of a column; that of the row before where its bytes are the same. A text that was changed in reading is not
+/// the same as its bytes, and is read anew.
+fn shared(
+    row: &Row,
+    column: usize,
+    before: &mut Option<Arc<str>>,
+    read: impl Fn(&Row, usize) -> Result<Option<Arc<str>>, Error>,
+) -> Result<Option<Arc<str>>, Error> {
+    let Some(Raw(raw)) = row.try_get::<_, Option<Raw<'_>>>(column)? else { return Ok(None) };
+    match before {
+        Some(before) if before.as_bytes() == raw => Ok(Some(Arc::clone(before))),
+        Some(_) | None => {
+            before.clone_from(&read(row, column)?);
+            Ok(before.clone())
+        }
+    }
 }
 
 pub(super) fn safe_snapshot_wait(row: &Row) -> Result<SafeSnapshotWait, Error> {

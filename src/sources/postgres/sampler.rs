@@ -26,7 +26,7 @@ use super::locks::Want;
 use super::servers::{Search, Servers, Sought};
 use super::{OwnPids, Pace, Place};
 use crate::model::postgres::{
-    LockTable, Oid, Sample as PgSample, Server, Session, State, Statements, Upkeep,
+    LockTable, Oid, Sample as PgSample, SampledPart, Server, Session, Slowed, State, Statements, Upkeep,
 };
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 use crate::sources::backoff::{Backoff, Retry};
@@ -192,7 +192,7 @@ impl Sampler {
                     () = &mut lost => return Lost::Connection(Reason::new("connection lost")),
                 }
                 let at = Instant::now();
-                next = at + self.pace().interval;
+                next = self.pace().next(at);
                 let plan = self.plan(connection, at);
                 let heard_bytes = connection.line.heard_bytes();
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
@@ -275,7 +275,7 @@ impl Sampler {
             tokio::select! {
                 () = sleep_until(*next) => return,
                 changed = self.wires.pace.changed() => match changed {
-                    Ok(()) => *next = (*next).min(Instant::now() + self.pace().interval),
+                    Ok(()) => *next = (*next).min(self.pace().next(Instant::now())),
                     Err(_) => return sleep_until(*next).await,
                 },
             }
@@ -294,6 +294,8 @@ impl Sampler {
         Plan {
             major_num: connection.line.major_num,
             probe: self.probe.is_none(),
+            prepared: self.probe.as_ref().is_none_or(|probe| probe.may_prepare),
+            receiver: self.probe.as_ref().is_none_or(|probe| probe.server.in_recovery),
             databases,
             extension,
             wal_apart: self.wal_apart,
@@ -376,6 +378,7 @@ impl Sampler {
             Some(Err(reason)) => Reading::Unavailable(reason.clone()),
             Some(Ok(_)) | None => Reading::Unavailable(Reason::new("not read yet")),
         });
+        let tables = self.tables(pace);
         let sample = PgSample {
             server_time: batch.clock.now,
             server,
@@ -392,10 +395,22 @@ impl Sampler {
             slots: batch.slots,
             receiver: batch.receiver,
             upkeep: catalog.upkeep,
-            tables: self.tables(pace),
+            tables,
+            slowed: self.slowed(),
         };
         let body = Body::Postgres(Arc::new(sample));
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await
+    }
+
+    fn slowed(&self) -> Vec<Slowed> {
+        let parts = [
+            (SampledPart::Statements, self.statements.slowed_to),
+            (SampledPart::Tables, self.tables.slowed_to),
+        ];
+        let slowed = |(part, to): (SampledPart, Option<Duration>)| {
+            Some(Slowed { part, every_seconds: to?.as_secs_f64() })
+        };
+        parts.into_iter().filter_map(slowed).collect()
     }
 
     fn server(&self, probed: &Arc<Server>, clock: &Clock, sessions: &Reading<Vec<Session>>) -> Arc<Server> {

@@ -12,7 +12,8 @@ pub(super) const PROBE: &str = "/* dbtriage:probe */ SELECT /* dbtriage */
     current_setting('server_version'), current_setting('server_version_num')::int4,
     current_setting('max_connections')::int4, current_setting('superuser_reserved_connections')::int4,
     coalesce(current_setting('reserved_connections', true), '0')::int4,
-    coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4";
+    coalesce(current_setting('rds.rds_superuser_reserved_connections', true), '0')::int4,
+    current_setting('max_prepared_transactions')::int4";
 
 /// What our role may see and do. Runs for any role.
 pub(super) const RIGHTS: &str = "/* dbtriage:rights */ SELECT /* dbtriage */ current_user::text,
@@ -183,12 +184,13 @@ impl Extension {
         })
     }
 
-    /// Texts of the statements in `$1`.
+    /// Texts of the statements in `$1`, and of all that carry our mark: those are told by their text.
     pub(super) fn texts(&self) -> String {
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
         format!(
             "/* dbtriage:texts */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, substr(textsend(query), 1, 4000) \
-             FROM {}.pg_stat_statements(true) WHERE queryid = ANY ($1)",
+             FROM {}.pg_stat_statements(true) \
+             WHERE queryid = ANY ($1) OR substr(textsend(query), 1, 12) = '/* dbtriage:'::bytea",
             self.schema
         )
     }

@@ -60,7 +60,7 @@ pub(super) fn draw(canvas: &mut Canvas<'_>, area: Rect, app: &App, tick: &PgTick
     let advice_rows = advice_rows(area.height);
     let body = Rect { height: area.height.saturating_sub(advice_rows), ..area };
     tree(canvas, body, app, &rows);
-    let Some((advice, other)) = lock_advice(&app.locks, tick) else { return };
+    let Some((advice, other)) = lock_advice(&app.locks, tick, &rows) else { return };
     let lines = below(area, area.height.saturating_sub(advice_rows));
     let label = " helps: ";
     let indent = u16::try_from(label.len()).unwrap_or_default();

@@ -21,10 +21,16 @@ const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
 const TEXTS_WANTED: usize = 50;
 
+/// How long the first sample waits for texts, and each of a report.
+const FIRST_TEXTS_LIMIT: Duration = Duration::from_millis(200);
+const REPORT_TEXTS_LIMIT: Duration = Duration::from_secs(1);
+
 /// When statements were read and what they were, between two readings.
 #[derive(Debug, Default)]
 pub(super) struct StatementBeat {
     pub(super) due: Option<Instant>,
+    /// From the last reading to the next, where that is more than it would be.
+    pub(super) slowed_to: Option<Duration>,
     pub(super) last: Option<Reading<Arc<Statements>>>,
     totals: BTreeMap<StatementKey, f64>,
     texts_asked: Option<Instant>,
@@ -45,13 +51,16 @@ impl Sampler {
             if matches!(self.wires.catalog.borrow().extension, Some(Err(_))) {
                 // Dropped meanwhile, or never there.
                 self.statements.last = None;
+                self.statements.slowed_to = None;
             }
             return;
         };
         let cost = elapsed.saturating_sub(self.best_round_trip);
         // Rates need two readings: the second does not wait for its beat.
         let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
-        let pause = if is_first { pace.interval } else { pace.statements_every.max(cost * COST_FACTOR) };
+        let (wanted, bearable) = (pace.statements_every, cost * COST_FACTOR);
+        let pause = if is_first { pace.interval } else { wanted.max(bearable) };
+        self.statements.slowed_to = (!is_first && is_slowed(wanted, bearable)).then_some(bearable);
         self.statements.due = Some(Instant::now() + pause.saturating_sub(pace.interval / 2));
         self.statements.last = Some(match read.rows {
             Reading::Fresh(rows) => {
@@ -99,13 +108,23 @@ impl Sampler {
         if wanted.is_empty() {
             return;
         }
-        self.statements.texts_asked = Some(Instant::now());
-        if self.wires.wants.try_send(Want::Texts(wanted, matter)).is_ok() && pace.texts_every.is_zero() {
-            // A report has no later tick to show them in.
+        let is_first = self.statements.texts_asked.replace(Instant::now()).is_none();
+        // A report has no later tick to show them in, and the first screen is to be whole.
+        let limit = match (pace.is_report(), is_first) {
+            (true, _) => REPORT_TEXTS_LIMIT,
+            (false, true) => FIRST_TEXTS_LIMIT,
+            (false, false) => Duration::ZERO,
+        };
+        if self.wires.wants.try_send(Want::Texts(wanted, matter)).is_ok() && !limit.is_zero() {
             let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
-            drop(timeout(Duration::from_secs(1), wait).await);
+            drop(timeout(limit, wait).await);
         }
     }
+}
+
+/// Whether a part is read so much more seldom than it would be that the person is told.
+pub(super) fn is_slowed(wanted: Duration, bearable: Duration) -> bool {
+    wanted * 3 / 2 < bearable
 }
 
 /// The statements that weigh most.

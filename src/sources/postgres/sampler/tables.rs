@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::super::Pace;
 use super::super::locks::Want;
+use super::statements::is_slowed;
 use super::{COST_FACTOR, Sampler};
 use crate::model::postgres::Tables;
 
@@ -20,6 +21,8 @@ const TABLES_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct TablesBeat {
     opened: Option<Instant>,
     ordered: Option<Instant>,
+    /// From the last reading to the next, where that is more than it would be.
+    pub(super) slowed_to: Option<Duration>,
 }
 
 impl Sampler {
@@ -34,7 +37,9 @@ impl Sampler {
         let read = self.wires.catalog.borrow().tables.clone().filter(|read| opened <= read.began);
         let cost =
             read.as_ref().map_or(Duration::ZERO, |read| read.took.saturating_sub(self.best_round_trip));
-        let pause = TABLES_EVERY.max(pace.interval).max(cost * COST_FACTOR);
+        let (wanted, bearable) = (TABLES_EVERY.max(pace.interval), cost * COST_FACTOR);
+        let pause = wanted.max(bearable);
+        self.tables.slowed_to = is_slowed(wanted, bearable).then_some(bearable);
         // Ticks come a little early or late; half of one is no reason to wait for another.
         let is_due =
             |ordered: Instant| pause.saturating_sub(pace.interval / 2) <= now.duration_since(ordered);

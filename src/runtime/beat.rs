@@ -1,0 +1,99 @@
+//! When the next frame is drawn: after an input at once, and never more often than one can see.
+//!
+//! It must not know what is in a frame.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// From one frame to the next at least: more than sixty a second nobody sees, and each costs processor time and bytes.
+const FRAME: Duration = Duration::from_millis(16);
+/// A sample waits so long for those of other targets, which are asked at the same moment: one frame shows them all.
+const GATHERING: Duration = Duration::from_millis(24);
+
+/// The next frame, and the last that somebody has waited for.
+#[derive(Debug)]
+pub(super) struct Beat {
+    answered: Option<Instant>,
+    /// When, and whether somebody waits for it; `None` while nothing has changed.
+    due: Option<(Instant, bool)>,
+}
+
+impl Beat {
+    /// The first frame is due at once.
+    pub(super) const fn begin(now: Instant) -> Self {
+        Self { answered: None, due: Some((now, false)) }
+    }
+
+    /// Something has changed that somebody waits for.
+    pub(super) fn soon(&mut self, now: Instant) {
+        let allowed = self.answered.map_or(now, |answered| now.max(answered + FRAME));
+        self.due = Some((self.due.map_or(allowed, |(due, _)| due.min(allowed)), true));
+    }
+
+    /// A sample was taken.
+    pub(super) fn gather(&mut self, now: Instant) {
+        self.due = Some(self.due.unwrap_or((now + GATHERING, false)));
+    }
+
+    /// Whether a frame is to be drawn now, which it then is.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let Some((_, is_answer)) = self.due.filter(|(due, _)| *due <= now) else { return false };
+        self.due = None;
+        if is_answer {
+            self.answered = Some(now);
+        }
+        true
+    }
+
+    /// Waits until a frame is due; for ever while nothing has changed.
+    pub(super) async fn wait(&self) {
+        match self.due {
+            Some((due, _)) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn the_first_frame_after_an_input_comes_at_once_and_the_next_after_16_ms() {
+        let begun = super::super::instant();
+        let mut beat = Beat::begin(begun);
+        assert!(beat.is_due(begun) && !beat.is_due(begun));
+        let pressed = begun + ms(1000);
+        beat.soon(pressed);
+        assert!(beat.is_due(pressed));
+        for later in [1, 4, 15] {
+            beat.soon(pressed + ms(later));
+            assert!(!beat.is_due(pressed + ms(later)));
+        }
+        assert!(beat.is_due(pressed + ms(16)));
+        assert!(!beat.is_due(pressed + ms(5000)));
+    }
+
+    #[test]
+    fn samples_of_one_moment_share_a_frame_and_an_input_does_not_wait_for_it() {
+        let begun = super::super::instant();
+        let mut beat = Beat::begin(begun);
+        assert!(beat.is_due(begun));
+        let taken = begun + ms(1000);
+        beat.gather(taken);
+        beat.gather(taken + ms(10));
+        assert!(!beat.is_due(taken + ms(10)) && beat.is_due(taken + ms(24)));
+        // A key just after that frame is answered at once all the same.
+        beat.soon(taken + ms(25));
+        assert!(beat.is_due(taken + ms(25)));
+        let taken = begun + ms(2000);
+        beat.gather(taken);
+        beat.soon(taken);
+        assert!(beat.is_due(taken));
+    }
+}
