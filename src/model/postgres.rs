@@ -90,6 +90,8 @@ pub enum SampledPart {
     Statements,
     /// Tables, indexes and constraints.
     Tables,
+    /// Archiving, checkpoints, wraparound and settings.
+    Housekeeping,
 }
 
 /// What is known of the server itself.

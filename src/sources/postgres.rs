@@ -16,6 +16,7 @@ mod read;
 mod sampler;
 mod servers;
 pub mod settings;
+mod sparing;
 mod sql;
 mod tables;
 mod tls;

@@ -1,4 +1,5 @@
-//! Taking functions of the server away, as managed services and forks do: each goes back when the test ends.
+//! Taking functions of the server away, as managed services and forks do, or making them slow: each goes back when the
+//! test ends.
 
 use dbtriage_lab::{Client, Postgres};
 
@@ -7,20 +8,26 @@ use super::superuser;
 /// Functions that have been put aside; they come back when this is dropped.
 pub(crate) struct Fork {
     system: Client,
+    schema: &'static str,
     aside: Vec<(&'static str, &'static str)>,
     made: Vec<String>,
 }
 
 impl Fork {
     pub(crate) fn of(server: &Postgres) -> Self {
+        Self::within(server, "pg_catalog")
+    }
+
+    /// Of the functions of a schema of the database that the superuser works in.
+    pub(crate) fn within(server: &Postgres, schema: &'static str) -> Self {
         let system = superuser(server);
         system.execute("SET allow_system_table_mods = on").unwrap();
-        Self { system, aside: Vec::new(), made: Vec::new() }
+        Self { system, schema, aside: Vec::new(), made: Vec::new() }
     }
 
     /// Takes a function away: name and arguments.
     pub(crate) fn without(mut self, name: &'static str, arguments: &'static str) -> Self {
-        let sql = format!("ALTER FUNCTION pg_catalog.{name}({arguments}) RENAME TO {name}_aside");
+        let sql = format!("ALTER FUNCTION {}.{name}({arguments}) RENAME TO {name}_aside", self.schema);
         self.system.execute(&sql).unwrap();
         self.aside.push((name, arguments));
         self
@@ -57,19 +64,29 @@ impl Fork {
         arguments: &'static str,
         column: &str,
     ) -> Self {
+        self.replace(name, arguments, column, "")
+    }
+
+    /// Makes a function that returns rows take so long.
+    pub(crate) fn slow(self, name: &'static str, arguments: &'static str, seconds: f64) -> Self {
+        self.replace(name, arguments, "", &format!(", pg_sleep({seconds})"))
+    }
+
+    /// Replaces a function by one without a column, that reads `beside` too.
+    fn replace(mut self, name: &'static str, arguments: &'static str, column: &str, beside: &str) -> Self {
         let (table, names) = self.columns(name, column).unwrap();
         self = self.without(name, arguments);
-        let given = if arguments.is_empty() { "" } else { "$1" };
+        let (schema, given) = (self.schema, if arguments.is_empty() { "" } else { "$1" });
         self.make(&format!(
             "{name}({arguments}) RETURNS TABLE ({table}) LANGUAGE sql AS \
-             $$ SELECT {names} FROM pg_catalog.{name}_aside({given}) $$"
+             $$ SELECT {names} FROM {schema}.{name}_aside({given}){beside} $$"
         ));
         self.made.push(format!("{name}({arguments})"));
         self
     }
 
     fn make(&self, function: &str) {
-        self.system.execute(&format!("CREATE FUNCTION pg_catalog.{function}")).unwrap();
+        self.system.execute(&format!("CREATE FUNCTION {}.{function}", self.schema)).unwrap();
     }
 
     /// The columns of a function but one: with their types, and their names alone. `None` where it has none.
@@ -94,10 +111,10 @@ pub(crate) fn refusal(name: &str) -> String {
 impl Drop for Fork {
     fn drop(&mut self) {
         for function in &self.made {
-            self.system.execute(&format!("DROP FUNCTION pg_catalog.{function}")).ok();
+            self.system.execute(&format!("DROP FUNCTION {}.{function}", self.schema)).ok();
         }
         for (name, arguments) in &self.aside {
-            let sql = format!("ALTER FUNCTION pg_catalog.{name}_aside({arguments}) RENAME TO {name}");
+            let sql = format!("ALTER FUNCTION {}.{name}_aside({arguments}) RENAME TO {name}", self.schema);
             self.system.execute(&sql).ok();
         }
     }

@@ -17,6 +17,7 @@ mod managed;
 mod outcomes;
 mod privileges;
 mod processes;
+mod slow;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

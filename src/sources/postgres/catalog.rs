@@ -24,6 +24,8 @@ pub(super) struct Catalog {
     pub(super) extension: Option<Result<Extension, Reason>>,
     /// What is read seldom, once it was read.
     pub(super) upkeep: Option<Arc<Upkeep>>,
+    /// From one reading of it to the next, where that is more than it would be.
+    pub(super) upkeep_slowed_to: Option<Duration>,
     /// Tables as they were read last.
     pub(super) tables: Option<TablesRead>,
     /// The newest lock table and when it was read.

@@ -15,7 +15,7 @@ use super::error::statement_reason;
 use super::link::{Connection, Line, PING, SIGN_OF_LIFE, every};
 use super::servers::{Search, Servers, Sought};
 use super::sql::{self, Extension};
-use super::{OwnPids, Place, read, tables, upkeep};
+use super::{OwnPids, Place, read, sparing, tables, upkeep};
 use crate::model::Reason;
 use crate::model::action::Holdings;
 use crate::model::postgres::{Lock, LockTable, Names, Oid, StatementKey};
@@ -149,13 +149,18 @@ enum Due {
 struct Reader<'a> {
     line: Line,
     catalog: &'a watch::Sender<Catalog>,
+    /// The least that anything has taken here: what a round trip takes.
+    quickest: Duration,
+    /// What the last housekeeping took beyond that.
+    upkeep_cost: Duration,
     /// Relations whose name could not be read, and when that was tried.
     unnamed: BTreeMap<Oid, Instant>,
 }
 
 impl<'a> Reader<'a> {
     const fn over(line: Line, catalog: &'a watch::Sender<Catalog>) -> Self {
-        Self { line, catalog, unnamed: BTreeMap::new() }
+        let (quickest, upkeep_cost) = (Duration::MAX, Duration::ZERO);
+        Self { line, catalog, quickest, upkeep_cost, unnamed: BTreeMap::new() }
     }
 
     /// Serves until the connection is lost, or another one is found.
@@ -197,8 +202,14 @@ impl<'a> Reader<'a> {
             };
             // Nothing can interrupt a reading in a storm, so it is given time; but a connection that never answers
             // again must not be waited for until the end.
+            let (is_upkeep, began) = (matches!(due, Due::Upkeep), Instant::now());
             if timeout(GIVE_UP, self.attend(due)).await.is_err() {
                 return Ended::Lost;
+            }
+            let took = began.elapsed();
+            self.quickest = self.quickest.min(took);
+            if is_upkeep {
+                upkeep.reset_after(self.upkeep_pause(took));
             }
         }
     }
@@ -344,6 +355,15 @@ impl<'a> Reader<'a> {
             it.extension = extension.or_else(|| it.extension.take());
             it.ready = true;
         });
+    }
+
+    /// From a housekeeping that took so long to the next. One that was slow is chance: the cheaper of two counts.
+    fn upkeep_pause(&mut self, took: Duration) -> Duration {
+        let cost = took.saturating_sub(self.quickest);
+        let before = std::mem::replace(&mut self.upkeep_cost, cost);
+        let pause = sparing::pause(UPKEEP_EVERY, cost.min(before));
+        self.catalog.send_modify(|it| it.upkeep_slowed_to = pause.slowed_to);
+        pause.every
     }
 
     async fn read_upkeep(&self) {

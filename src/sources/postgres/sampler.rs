@@ -38,8 +38,6 @@ const SLOWER: Duration = Duration::from_secs(2);
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(3);
 /// An answer that has not come after this long may never come.
 const OVERDUE: Duration = Duration::from_secs(8);
-/// What is read seldom may use this share of one server core: a reading pauses fifty times its own cost.
-const COST_FACTOR: u32 = 50;
 /// How long the first tick waits for names, so that the first screen has them.
 const NAMES_LIMIT: Duration = Duration::from_millis(200);
 
@@ -406,6 +404,7 @@ impl Sampler {
         let parts = [
             (SampledPart::Statements, self.statements.slowed_to),
             (SampledPart::Tables, self.tables.slowed_to),
+            (SampledPart::Housekeeping, self.wires.catalog.borrow().upkeep_slowed_to),
         ];
         let slowed = |(part, to): (SampledPart, Option<Duration>)| {
             Some(Slowed { part, every_seconds: to?.as_secs_f64() })

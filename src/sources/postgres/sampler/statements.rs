@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout};
 use super::super::Pace;
 use super::super::batch::{Clock, StatementsRead};
 use super::super::locks::Want;
-use super::{COST_FACTOR, Sampler};
+use super::super::sparing::{self, Pause};
+use super::Sampler;
 use crate::model::Reading;
 use crate::model::postgres::{Statement, StatementKey, Statements};
 
@@ -58,9 +59,9 @@ impl Sampler {
         let cost = elapsed.saturating_sub(self.best_round_trip);
         // Rates need two readings: the second does not wait for its beat.
         let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
-        let (wanted, bearable) = (pace.statements_every, cost * COST_FACTOR);
-        let pause = if is_first { pace.interval } else { wanted.max(bearable) };
-        self.statements.slowed_to = (!is_first && is_slowed(wanted, bearable)).then_some(bearable);
+        let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost);
+        let pause = if is_first { pace.interval } else { every };
+        self.statements.slowed_to = slowed_to.filter(|_| !is_first);
         self.statements.due = Some(Instant::now() + pause.saturating_sub(pace.interval / 2));
         self.statements.last = Some(match read.rows {
             Reading::Fresh(rows) => {
@@ -120,11 +121,6 @@ impl Sampler {
             drop(timeout(limit, wait).await);
         }
     }
-}
-
-/// Whether a part is read so much more seldom than it would be that the person is told.
-pub(super) fn is_slowed(wanted: Duration, bearable: Duration) -> bool {
-    wanted * 3 / 2 < bearable
 }
 
 /// The statements that weigh most.

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::super::Pace;
 use super::super::locks::Want;
-use super::statements::is_slowed;
-use super::{COST_FACTOR, Sampler};
+use super::super::sparing;
+use super::Sampler;
 use crate::model::postgres::Tables;
 
 /// The least time between two readings.
@@ -37,12 +37,11 @@ impl Sampler {
         let read = self.wires.catalog.borrow().tables.clone().filter(|read| opened <= read.began);
         let cost =
             read.as_ref().map_or(Duration::ZERO, |read| read.took.saturating_sub(self.best_round_trip));
-        let (wanted, bearable) = (TABLES_EVERY.max(pace.interval), cost * COST_FACTOR);
-        let pause = wanted.max(bearable);
-        self.tables.slowed_to = is_slowed(wanted, bearable).then_some(bearable);
+        let pause = sparing::pause(TABLES_EVERY.max(pace.interval), cost);
+        self.tables.slowed_to = pause.slowed_to;
         // Ticks come a little early or late; half of one is no reason to wait for another.
         let is_due =
-            |ordered: Instant| pause.saturating_sub(pace.interval / 2) <= now.duration_since(ordered);
+            |ordered: Instant| pause.every.saturating_sub(pace.interval / 2) <= now.duration_since(ordered);
         if self.tables.ordered.is_none_or(is_due) && self.wires.wants.try_send(Want::Tables).is_ok() {
             self.tables.ordered = Some(now);
         }
