@@ -160,9 +160,13 @@ fn a_recording_is_written_up() {
 }
 
 #[test]
-fn a_recording_of_the_first_form_is_still_written_up_as_a_finished_report() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recording/fixtures/version_1.dbtriage");
-    let done = Command::new(PROGRAM).arg("timeline").arg(file).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    insta::assert_snapshot!("timeline", String::from_utf8(done.stdout).unwrap());
+fn a_recording_of_each_form_is_written_up_as_a_finished_report() {
+    for form in [1, 2] {
+        let name = format!("version_{form}.dbtriage");
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recording/fixtures").join(&name);
+        let done = Command::new(PROGRAM).arg("timeline").arg(file).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout).unwrap();
+        insta::assert_snapshot!("timeline", text.replace(&name, "FILE"));
+    }
 }
