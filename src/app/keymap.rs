@@ -10,6 +10,8 @@ use crate::text;
 #[derive(Debug, Clone)]
 pub struct Keymap {
     commands: BTreeMap<Chord, &'static Command>,
+    /// The same the other way round: the keys of each command, in the order in which they are named.
+    keys: BTreeMap<&'static str, Vec<Chord>>,
 }
 
 /// Keys with a fixed meaning in a question; nothing else may be bound to `y`, so that no key confirms by accident.
@@ -25,7 +27,7 @@ impl Keymap {
             let nearest = text::nearest(unknown, COMMANDS.iter().map(|command| command.name));
             return Err(format!("[keys] has no command \"{unknown}\"{}", text::did_you_mean(nearest)));
         }
-        let mut keymap = Self { commands: BTreeMap::new() };
+        let mut keymap = Self { commands: BTreeMap::new(), keys: BTreeMap::new() };
         // What the config names comes first, so that a clash is told against the default it takes away.
         let (renamed, kept): (Vec<_>, Vec<_>) =
             COMMANDS.iter().partition(|command| changes.contains_key(command.name));
@@ -45,10 +47,11 @@ impl Keymap {
         if key == RESERVED {
             return Err(format!("[keys] {}: y only ever answers a question", command.name));
         }
-        match self.commands.insert(chord, command) {
-            Some(other) => Err(format!("[keys] {key} is bound to both {} and {}", other.name, command.name)),
-            None => Ok(()),
+        if let Some(other) = self.commands.insert(chord, command) {
+            return Err(format!("[keys] {key} is bound to both {} and {}", other.name, command.name));
         }
+        self.keys.entry(command.name).or_default().push(chord);
+        Ok(())
     }
 
     /// The command of a key.
@@ -56,20 +59,9 @@ impl Keymap {
         self.commands.get(&chord).copied()
     }
 
-    /// The keys of a command, in the order of the default.
-    pub fn keys(&self, name: &str) -> Vec<Chord> {
-        let mut keys: Vec<Chord> = self
-            .commands
-            .iter()
-            .filter(|(_, command)| command.name == name)
-            .map(|(chord, _)| *chord)
-            .collect();
-        let default =
-            COMMANDS.iter().find(|command| command.name == name).map_or(&[][..], |command| command.keys);
-        keys.sort_by_cached_key(|chord| {
-            default.iter().position(|key| *key == chord.to_string()).unwrap_or(usize::MAX)
-        });
-        keys
+    /// The keys of a command, as its defaults or the config name them.
+    pub fn keys(&self, name: &str) -> &[Chord] {
+        self.keys.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The first key of a command, for hints; empty when it has none.
@@ -81,7 +73,8 @@ impl Keymap {
 impl Default for Keymap {
     fn default() -> Self {
         // The defaults do not clash, which a test says; were they to, an empty map still lets Ctrl-C quit.
-        Self::with_changes(&BTreeMap::new()).unwrap_or(Self { commands: BTreeMap::new() })
+        Self::with_changes(&BTreeMap::new())
+            .unwrap_or(Self { commands: BTreeMap::new(), keys: BTreeMap::new() })
     }
 }
 

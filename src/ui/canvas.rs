@@ -78,27 +78,27 @@ impl<'a> Canvas<'a> {
         if area.is_empty() {
             return 0;
         }
-        if fitted.is_ascii() {
-            return self.ascii(area, style, &fitted);
+        if fitted.chars().all(has_one_column) {
+            let glyphs = self.glyphs;
+            return self.columns(area, style, fitted.chars().map(|c| glyphs.of(c)));
         }
-        let width = usize::from(area.width);
         if self.glyphs.ascii {
             let ascii: String = fitted
                 .chars()
                 .flat_map(|c| std::iter::repeat_n(self.glyphs.of(c), text::width(c.encode_utf8(&mut [0; 4]))))
                 .collect();
-            return self.ascii(area, style, &ascii);
+            return self.columns(area, style, ascii.chars());
         }
-        self.buffer.set_stringn(area.x, area.y, fitted, width, style).0 - area.x
+        self.buffer.set_stringn(area.x, area.y, fitted, area.width.into(), style).0 - area.x
     }
 
-    /// Writes what has one byte a column, as most text has, without looking for where its characters end.
-    fn ascii(&mut self, area: Rect, style: Style, text: &str) -> u16 {
+    /// Writes characters of one column each, as most text has, without looking for where they join.
+    fn columns(&mut self, area: Rect, style: Style, chars: impl Iterator<Item = char>) -> u16 {
+        let begin = self.buffer.index_of(area.x, area.y);
+        let cells = self.buffer.content.get_mut(begin..).unwrap_or_default();
         let mut used = 0;
-        for (x, byte) in (area.left()..area.right()).zip(text.bytes()) {
-            if let Some(cell) = self.buffer.cell_mut((x, area.y)) {
-                cell.set_char(char::from(byte)).set_style(style);
-            }
+        for (cell, c) in cells.iter_mut().take(area.width.into()).zip(chars) {
+            cell.set_char(c).set_style(style);
             used += 1;
         }
         used
@@ -160,6 +160,12 @@ impl<'a> Canvas<'a> {
             self.text(Rect { x, y, width: 1, height: 1 }, Role::Border, joint);
         }
     }
+}
+
+/// Whether a character takes one column and joins with none: Latin, punctuation, arrows, lines and blocks.
+const fn has_one_column(c: char) -> bool {
+    c.is_ascii()
+        || matches!(c, '\u{a0}'..='\u{2ff}' | '\u{2010}'..='\u{2027}' | '\u{2190}'..='\u{21ff}' | '\u{2500}'..='\u{25fc}')
 }
 
 /// The first line of an area.
