@@ -31,12 +31,11 @@ use ratatui::layout::Rect;
 
 /// A count may differ by so much: tables are hashed with another seed each time.
 const TOLERANCE: f64 = 0.03;
-/// The work is done so often, and so often; what is counted is the difference, so that starting does not count.
-const TIMES: [u32; 2] = [2, 7];
-/// A part by its name.
-type Part = (&'static str, fn(&Material));
+/// A part by its name. It is done so often, and so often; what is counted is the difference, so that starting does not
+/// count, nor how far the ring's thread has come when the program ends.
+type Part = (&'static str, fn(&Material), [u32; 2]);
 
-const PARTS: [Part; 3] = [("decode", decode), ("engine", engine), ("draw", draw)];
+const PARTS: [Part; 3] = [("decode", decode, [2, 7]), ("engine", engine, [2, 7]), ("draw", draw, [10, 210])];
 
 /// What is worked on.
 struct Material {
@@ -137,8 +136,7 @@ fn compare(keep: bool) -> Result<bool> {
     };
     let mut now = BTreeMap::new();
     let mut is_alike = true;
-    for (part, _) in PARTS {
-        let [few, many] = TIMES;
+    for (part, _, [few, many]) in PARTS {
         let each = (counted(part, many)? - counted(part, few)?) / u64::from(many - few);
         #[expect(clippy::cast_precision_loss, reason = "for a ratio")]
         let off = known.get(part).map(|before| each as f64 / *before as f64 - 1.0);
@@ -160,7 +158,7 @@ fn main() -> Result<ExitCode> {
         && word == "--do"
     {
         let material = Material::read()?;
-        let (_, work) = PARTS.into_iter().find(|(name, _)| name == part).context("no such part")?;
+        let (_, work, _) = PARTS.into_iter().find(|(name, ..)| name == part).context("no such part")?;
         for _ in 0..times.parse::<u32>()? {
             work(&material);
         }

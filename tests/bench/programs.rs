@@ -92,7 +92,8 @@ const OTHERS: [Known; 6] = [
         },
         keys: DOWN_AND_UP,
         way: &[],
-        complete: &["PID", "Query"],
+        // Its frame and the heads of its columns come before anything that it has read.
+        complete: &["PID", "Query", " MB · "],
         is_screen: true,
     },
     Known {
