@@ -11,6 +11,7 @@ mod detail;
 mod events;
 mod export;
 mod going;
+mod hearing;
 mod incident;
 mod keymap;
 mod limits;
@@ -46,6 +47,7 @@ pub use confirm::{Change, Confirm};
 pub use detail::{Detail, Sheet};
 pub use events::{COLUMNS as EVENT_COLUMNS, Event, EventColumn, What};
 pub use export::{EXPORTS, Export, Paper};
+use hearing::Hearing;
 pub use keymap::Keymap;
 pub use limits::Limits;
 pub use list::{ListState, RowKey};
@@ -376,12 +378,24 @@ impl App {
         self.now.checked_add(stay).unwrap_or(self.now)
     }
 
-    /// Tells the application that what it has is on the screen: a question listens only from now on.
+    /// Tells the application that what it has now is on the frame that goes to the screen.
+    pub fn framed(&mut self) {
+        if let Some(hearing) = self.hearing() {
+            hearing.framed();
+        }
+    }
+
+    /// Tells the application that the newest frame is on the screen: a question on it listens only from now on.
     pub fn drawn(&mut self, now: Timestamp) {
-        match self.overlay.as_mut().and_then(Overlay::question) {
-            Some(Question::One(confirm)) => confirm.drawn(now),
-            Some(Question::Many(many)) => many.drawn(now),
-            None => {}
+        if let Some(hearing) = self.hearing() {
+            hearing.drawn(now);
+        }
+    }
+
+    fn hearing(&mut self) -> Option<&mut Hearing> {
+        match self.overlay.as_mut()?.question()? {
+            Question::One(confirm) => Some(&mut confirm.hearing),
+            Question::Many(many) => Some(&mut many.hearing),
         }
     }
 

@@ -379,6 +379,7 @@ impl Session {
 
     fn draw(&mut self) {
         let frame = self.frame();
+        self.app.framed();
         self.screen.show(frame);
     }
 

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::activity::ActivityRow;
+use super::hearing::Hearing;
 use super::table::{Role, Span, Sql};
 use crate::engine::PgTick;
 use crate::engine::locks::{RootSituation, describe, strength};
@@ -17,8 +18,6 @@ use crate::model::postgres::{Lock, Session, State};
 use crate::model::{Reason, TargetId};
 use crate::terminal::{Chord, Key};
 
-/// Keys typed this soon after the question opened were not meant for it: type-ahead, a paste, the partner's key.
-pub(super) const DEAF: SignedDuration = SignedDuration::from_millis(250);
 /// Locks that are named in the question.
 const LOCKS_NAMED: usize = 3;
 
@@ -52,8 +51,8 @@ pub struct Confirm {
     /// Its user, database and client in words.
     who: [String; 3],
     server_time: Timestamp,
-    /// When it begins to listen; `None` until it is on the screen.
-    deaf_until: Option<Timestamp>,
+    /// When it takes answers.
+    pub(super) hearing: Hearing,
     short_transactions: bool,
 }
 
@@ -142,7 +141,7 @@ impl Confirm {
             seen: session.clone(),
             who,
             server_time: tick.sample.server_time,
-            deaf_until: None,
+            hearing: Hearing::default(),
             short_transactions: false,
             session,
         };
@@ -214,21 +213,9 @@ impl Confirm {
         matches!(self.change, Change::Same | Change::Statement)
     }
 
-    /// It is on the screen now, and begins to listen a moment later.
-    pub(super) fn drawn(&mut self, now: Timestamp) {
-        if self.deaf_until.is_none() {
-            self.disturb(now);
-        }
-    }
-
-    /// Something arrived that was not meant as an answer.
-    pub(super) fn disturb(&mut self, now: Timestamp) {
-        self.deaf_until = now.checked_add(DEAF).ok();
-    }
-
     /// Takes a key.
     pub(super) fn answer(&mut self, chord: Chord, now: Timestamp) -> Answer {
-        let listens = self.deaf_until.is_some_and(|until| until <= now);
+        let listens = self.hearing.listens(now);
         match (chord.key, chord.character()) {
             (Key::Esc | Key::Enter, _) | (_, Some('n' | 'q')) if listens => Answer::No,
             (Key::Char('c'), _) if chord.ctrl => Answer::No,
@@ -237,15 +224,13 @@ impl Confirm {
             (_, Some('a')) if listens && self.offers_whatever_it_runs() => {
                 self.whatever_it_runs = true;
                 self.change = Change::Statement;
-                self.disturb(now);
+                self.hearing.disturb(now);
                 Answer::Stay
             }
             _ => {
                 // A person's answer comes alone. A key that is none may be the beginning of something else: a
                 // terminal's late answer that spells a y further on.
-                if self.deaf_until.is_some() {
-                    self.disturb(now);
-                }
+                self.hearing.disturb(now);
                 Answer::Stay
             }
         }

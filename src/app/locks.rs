@@ -216,7 +216,12 @@ fn passing<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)
 
 /// The lines that the view lists, each with its key.
 pub fn listed<'a>(view: &LocksView, tick: &'a PgTick) -> Vec<(RowKey, LockLine<'a>)> {
-    let mut known: BTreeMap<RowKey, LockLine<'a>> = passing(view, tick).into_iter().collect();
+    let passing = passing(view, tick);
+    // As a rule nobody has left.
+    if passing.iter().map(|(key, _)| key).eq(&view.list.rows) {
+        return passing;
+    }
+    let mut known: BTreeMap<RowKey, LockLine<'a>> = passing.into_iter().collect();
     let line = |key: &RowKey| {
         let line = known.remove(key).unwrap_or_else(|| {
             let (guides, who) = view.seen.get(key).cloned().unwrap_or_default();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::activity::{ActivityRow, find};
-use super::confirm::DEAF;
+use super::hearing::Hearing;
 use super::limits::Limits;
 use super::marks::{Marks, Rule};
 use super::outcome;
@@ -121,7 +121,8 @@ pub struct Many {
     /// Whether the server gives no data now, so that what is listed may have gone.
     pub blind: bool,
     pause: SignedDuration,
-    deaf_until: Option<Timestamp>,
+    /// When it takes answers.
+    pub(super) hearing: Hearing,
 }
 
 impl Many {
@@ -156,7 +157,7 @@ impl Many {
             blind: false,
             pause: SignedDuration::from_secs(1)
                 / i32::try_from(limits.signals_per_second.max(1)).unwrap_or(i32::MAX),
-            deaf_until: None,
+            hearing: Hearing::default(),
         }
     }
 
@@ -175,8 +176,8 @@ impl Many {
                 self.advisory = Advisory::Known;
                 // What was typed until now was about another list, and so is what is being typed.
                 self.typed.clear();
-                if !self.apart.is_empty() && self.deaf_until.is_some() {
-                    self.disturb(now);
+                if !self.apart.is_empty() {
+                    self.hearing.disturb(now);
                 }
             }
             Err(reason) => self.advisory = Advisory::Unknown(reason),
@@ -205,18 +206,6 @@ impl Many {
         }
     }
 
-    /// It is on the screen now, and begins to listen a moment later.
-    pub(super) fn drawn(&mut self, now: Timestamp) {
-        if self.deaf_until.is_none() {
-            self.disturb(now);
-        }
-    }
-
-    /// Something arrived that was not meant as an answer.
-    pub(super) fn disturb(&mut self, now: Timestamp) {
-        self.deaf_until = now.checked_add(DEAF).ok();
-    }
-
     /// Takes a key.
     pub(super) fn answer(&mut self, chord: Chord, now: Timestamp, page: isize) -> ManyAnswer {
         // A stop is heard at any time.
@@ -224,7 +213,7 @@ impl Many {
             self.stop();
             return ManyAnswer::Stay;
         }
-        if self.deaf_until.is_none_or(|until| now < until) {
+        if !self.hearing.listens(now) {
             return ManyAnswer::Stay;
         }
         self.scroll(chord.key, page);

@@ -47,16 +47,18 @@ impl<T: Clone + PartialEq> Delta<T> {
         Self(pieces)
     }
 
-    /// The list; `None` where this was made for another one.
-    pub fn applied_to(&self, before: &[T]) -> Option<Vec<T>> {
+    /// The list; `None` where this was made for another one, or where it would have more than `most` items.
+    pub fn applied_to(&self, before: &[T], most: usize) -> Option<Vec<T>> {
         let mut now = Vec::new();
         for piece in &self.0 {
-            match piece {
-                Piece::Same(first, count) => {
-                    now.extend_from_slice(before.get(*first..first.checked_add(*count)?)?);
-                }
-                Piece::New(items) => now.extend_from_slice(items),
+            let items = match piece {
+                Piece::Same(first, count) => before.get(*first..first.checked_add(*count)?)?,
+                Piece::New(items) => items,
+            };
+            if most.saturating_sub(now.len()) < items.len() {
+                return None;
             }
+            now.extend_from_slice(items);
         }
         Some(now)
     }
@@ -97,7 +99,7 @@ mod tests {
             before in prop::collection::vec(0..12_u32, 0..20),
             now in prop::collection::vec(0..12_u32, 0..20),
         ) {
-            prop_assert_eq!(delta(&before, &now).applied_to(&before), Some(now));
+            prop_assert_eq!(delta(&before, &now).applied_to(&before, usize::MAX), Some(now));
         }
     }
 
@@ -129,7 +131,14 @@ mod tests {
 
     #[test]
     fn what_was_made_for_a_longer_list_is_refused() {
-        assert_eq!(delta(&[1, 2, 3], &[1, 2, 3]).applied_to(&[1, 2]), None);
-        assert_eq!(Delta(vec![Piece::Same(1, usize::MAX)]).applied_to(&[1_u32, 2]), None);
+        assert_eq!(delta(&[1, 2, 3], &[1, 2, 3]).applied_to(&[1, 2], 9), None);
+        assert_eq!(Delta(vec![Piece::Same(1, usize::MAX)]).applied_to(&[1_u32, 2], 9), None);
+    }
+
+    #[test]
+    fn what_would_grow_beyond_all_bounds_is_refused() {
+        let twice = Delta(vec![Piece::Same(0, 2), Piece::Same(0, 2)]);
+        assert_eq!(twice.applied_to(&[1_u32, 2], 4), Some(vec![1, 2, 1, 2]));
+        assert_eq!(twice.applied_to(&[1_u32, 2], 3), None);
     }
 }

@@ -8,10 +8,15 @@ use super::{Entry, VERSION};
 use crate::model::postgres::Sample as PgSample;
 use crate::model::{Body, Reading, Sample, TargetId};
 
+/// Bytes of sessions and locks that the samples of one frame may be made of.
+const FRAME_BYTES_MAX: usize = 512 << 20;
+
 /// Reads frames in their order, and remembers the parts that their samples refer to.
 #[derive(Debug, Default)]
 pub struct Decoder {
     known: BTreeMap<TargetId, Known>,
+    /// Bytes that what differs from samples of this frame may still become.
+    room: usize,
 }
 
 /// What became of one line.
@@ -28,6 +33,7 @@ impl Decoder {
     /// referring to a part that was in a damaged frame. `Err` where the recording is of a version that is not known.
     pub fn read(&mut self, lines: &[u8]) -> Result<(Vec<Entry>, usize), u32> {
         let (mut entries, mut lost) = (Vec::new(), 0);
+        self.room = FRAME_BYTES_MAX;
         self.known.values_mut().for_each(|known| known.before = None);
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match self.line(line)? {
@@ -48,7 +54,7 @@ impl Decoder {
         let entry = match line {
             Line::Recording(opening) if VERSION < opening.version => return Err(opening.version),
             Line::Recording(opening) => {
-                *self = Self::default();
+                self.known.clear();
                 Some(Entry::Opening(opening))
             }
             Line::Note(note) => Some(Entry::Note(note)),
@@ -102,7 +108,7 @@ impl Decoder {
     }
 
     /// `None` where it refers to a part that was lost.
-    fn postgres(&self, when: When, line: PgLine<'_>) -> Option<PgSample> {
+    fn postgres(&mut self, when: When, line: PgLine<'_>) -> Option<PgSample> {
         let known = self.known.get(&when.target)?;
         let statements = match &line.statements {
             Reading::Unavailable(reason) => Reading::Unavailable(reason.clone()),
@@ -126,7 +132,7 @@ impl Decoder {
             },
             statement_texts: Arc::clone(&known.texts),
         };
-        Some(line.in_full(known.before.as_deref())?.into_sample(whole))
+        Some(line.in_full(known.before.as_deref(), &mut self.room)?.into_sample(whole))
     }
 }
 

@@ -178,14 +178,17 @@ impl<'a> PgLine<'a> {
         self
     }
 
-    /// The same line with sessions and locks in full; `None` where they differ from a sample that was lost.
-    pub(super) fn in_full(mut self, before: Option<&Sample>) -> Option<Self> {
+    /// The same line with sessions and locks in full; `None` where they differ from a sample that was lost. So many bytes
+    /// there is `room` for: who has not written the file as we do could say "the same twice" over and over again.
+    pub(super) fn in_full(mut self, before: Option<&Sample>, room: &mut usize) -> Option<Self> {
         if let Some(delta) = self.sessions_since.take() {
-            let sessions = delta.applied_to(before?.sessions.value()?)?;
+            let sessions = delta.applied_to(before?.sessions.value()?, *room / size_of::<Session>())?;
+            *room = room.saturating_sub(sessions.len() * size_of::<Session>());
             self.sessions = Cow::Owned(self.sessions.map(|_| sessions));
         }
         if let Some(delta) = self.locks_since.take() {
-            let rows = delta.applied_to(&before?.locks.value()?.rows)?;
+            let rows = delta.applied_to(&before?.locks.value()?.rows, *room / size_of::<Lock>())?;
+            *room = room.saturating_sub(rows.len() * size_of::<Lock>());
             let whole = |rest: &Arc<LockTable>| {
                 Arc::new(LockTable { rows, safe_snapshot_waits: rest.safe_snapshot_waits.clone() })
             };

@@ -132,3 +132,21 @@ fn what_is_no_recording_is_refused_by_name() {
     }
     assert!(Reader::open(&["/nowhere/at/all".into()]).unwrap_err().contains("/nowhere/at/all"));
 }
+
+/// A line may say that the sessions are those of the line before, twice: forty such lines would be a million million.
+#[test]
+fn a_list_that_doubles_with_each_line_ends_somewhere() {
+    let is_sample = |line: &&Vec<u8>| line.starts_with(b"{\"postgres\"");
+    let first = LINES.iter().position(|line| is_sample(&line)).unwrap();
+    let mut lines: Vec<Vec<u8>> = LINES[..=first].to_vec();
+    let mut sample: Value = serde_json::from_slice(&LINES[first]).unwrap();
+    let mut count = sample["postgres"][1]["sessions"]["Fresh"].as_array().unwrap().len();
+    assert!(count > 0);
+    for _ in 0..40 {
+        sample["postgres"][1]["sessions_since"] = json!([{"same": [0, count]}, {"same": [0, count]}]);
+        lines.push(serde_json::to_vec(&sample).unwrap());
+        count *= 2;
+    }
+    let (entries, lost) = Decoder::default().read(&lines.join(&b'\n')).unwrap();
+    assert!((1..30).contains(&entries.len()) && 10 < lost, "{} entries, {lost} lost", entries.len());
+}

@@ -58,12 +58,7 @@ impl Fork {
     }
 
     /// Replaces a function that returns rows by one whose rows lack a column.
-    pub(crate) fn without_column(
-        mut self,
-        name: &'static str,
-        arguments: &'static str,
-        column: &str,
-    ) -> Self {
+    pub(crate) fn without_column(self, name: &'static str, arguments: &'static str, column: &str) -> Self {
         self.replace(name, arguments, column, "")
     }
 

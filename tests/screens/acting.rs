@@ -9,7 +9,7 @@ use dbtriage::terminal::Input;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
-use super::moment::{ago, app, at, lock, names, postgres, press, sample, session, tag};
+use super::moment::{ago, app, at, lock, names, postgres, press, sample, session, shown, tag};
 use super::{frame, roles};
 
 const SERVER: TargetId = TargetId(0);
@@ -26,7 +26,7 @@ fn key(app: &mut App, when: Timestamp, key: &str) -> Vec<Effect> {
 fn asked_about_web() -> App {
     let mut app = app(true);
     press(&mut app, 120, 40, &["/", "w", "e", "b", "Enter", "a", "K"]);
-    app.drawn(at(4));
+    shown(&mut app, at(4));
     app
 }
 
@@ -125,7 +125,7 @@ fn a_rule_is_looked_at_again_by_the_server() {
     press(&mut app, 120, 40, &["M"]);
     insta::assert_snapshot!("the_ready_made_selections", frame(&mut app, 120, 40));
     press(&mut app, 120, 40, &["1", "K"]);
-    app.drawn(at(4));
+    shown(&mut app, at(4));
     app.update(at(4), Msg::AdvisoryHolders(SERVER, Err(Reason::new("the lock manager is busy"))));
     key(&mut app, ms(5, 0), "6");
     let sent = ordered(key(&mut app, ms(5, 0), "Enter"));
@@ -138,11 +138,25 @@ fn a_rule_is_looked_at_again_by_the_server() {
     insta::assert_snapshot!("one_of_many_was_already_gone", frame(&mut app, 120, 40));
 }
 
+/// A question that opens while a frame is being written is on the next one, which a slow terminal may show much later.
+#[test]
+fn a_question_that_is_on_no_frame_yet_does_not_listen() {
+    let mut app = app(true);
+    app.framed();
+    press(&mut app, 120, 40, &["K"]);
+    // What arrives is the frame before it.
+    app.drawn(at(4));
+    assert!(ordered(key(&mut app, at(5), "y")).is_empty());
+    shown(&mut app, at(6));
+    assert!(ordered(key(&mut app, ms(6, 200), "y")).is_empty());
+    assert_eq!(ordered(key(&mut app, ms(6, 260), "y")).len(), 1);
+}
+
 #[test]
 fn what_was_done_stands_in_the_events() {
     let mut app = app(true);
     press(&mut app, 120, 40, &["K"]);
-    app.drawn(at(4));
+    shown(&mut app, at(4));
     let order = ordered(key(&mut app, ms(4, 300), "y")).pop().unwrap();
     assert_eq!((order.record.before.blocked, order.record.before.behind), (Some(19), Some(19)));
     app.update(ms(4, 400), outcome(&order, ActionReply::Signalled));
@@ -341,7 +355,7 @@ fn a_server_that_does_not_answer_slows_the_pace() {
     press(&mut app, 120, 40, &["Esc"]);
     app.update(ms(4, 300), Msg::Input(Input::Key("Esc".parse().unwrap())));
     press(&mut app, 120, 40, &["u", "a", "K"]);
-    app.drawn(at(5));
+    shown(&mut app, at(5));
     app.update(at(5), Msg::AdvisoryHolders(SERVER, Ok(Vec::new())));
     for typed in ["1", "1", "4"] {
         key(&mut app, at(6), typed);

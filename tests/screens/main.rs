@@ -31,7 +31,7 @@ use ratatui::style::{Color, Modifier, Style};
 use std::sync::Arc;
 use strum::IntoEnumIterator as _;
 
-use moment::{ago, app, at, empty_app, postgres, press, sample, session};
+use moment::{ago, app, at, empty_app, postgres, press, sample, session, shown};
 
 fn drawn(app: &mut App, width: u16, height: u16, theme: &Theme, glyphs: Glyphs) -> Buffer {
     let area = Rect::new(0, 0, width, height);
@@ -119,7 +119,7 @@ fn a_question_about_a_session_that_has_changed_is_disarmed() {
     if let Reading::Fresh(sessions) = &mut sample_now.sessions {
         sessions[0].xact_start = ago(at(5), 1);
     }
-    app.drawn(at(4));
+    shown(&mut app, at(4));
     app.update(at(5), sample(5, Body::Postgres(Arc::new(sample_now))));
     insta::assert_snapshot!(frame(&mut app, 80, 24));
     let effects = app.update(at(6), Msg::Input(Input::Key("y".parse().unwrap())));
@@ -131,7 +131,7 @@ fn only_y_answers_yes_and_only_after_a_moment() {
     let ask = || {
         let mut app = app(true);
         press(&mut app, 80, 24, &["K"]);
-        app.drawn(at(4));
+        shown(&mut app, at(4));
         app
     };
     let answer = |app: &mut App, key: &str, ms: i64| {

@@ -397,6 +397,12 @@ pub(crate) fn app(incident: bool) -> App {
     app
 }
 
+/// The frame with what the program has now is on the screen.
+pub(crate) fn shown(app: &mut App, now: Timestamp) {
+    app.framed();
+    app.drawn(now);
+}
+
 /// Types keys into the program; each frame between them is laid out, as in the real loop.
 pub(crate) fn press(app: &mut App, width: u16, height: u16, keys: &[&str]) {
     for key in keys {

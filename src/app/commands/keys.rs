@@ -69,10 +69,11 @@ pub(in crate::app) fn paste(app: &mut App, text: &str) {
             input.handle(tui_input::InputRequest::InsertChar(c));
         }
         filter_typed(app);
-    } else if let Some(Overlay::Confirm(confirm)) = &mut app.overlay {
-        confirm.disturb(app.now);
-    } else if let Some(Overlay::Many(many)) = &mut app.overlay {
-        many.disturb(app.now);
+    } else {
+        let now = app.now;
+        if let Some(hearing) = app.hearing() {
+            hearing.disturb(now);
+        }
     }
 }
 

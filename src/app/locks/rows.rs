@@ -139,18 +139,19 @@ impl<'a> Walk<'_, 'a> {
             return;
         }
         // Waiters without anybody under them that stand in one queue for one thing; the others are always shown.
-        let mut queues: BTreeMap<String, Vec<&'a Node>> = BTreeMap::new();
+        let mut queues: BTreeMap<(&str, &str), Vec<&'a Node>> = BTreeMap::new();
         let mut shown: Vec<&'a Node> = Vec::new();
         for child in forest.children(node) {
             match &child.waits_for {
                 Some(wait) if forest.children(child).next().is_none() => {
-                    queues.entry(format!("{} on {}", wait.mode, wait.object)).or_default().push(child);
+                    queues.entry((&wait.mode, &wait.object)).or_default().push(child);
                 }
                 Some(_) | None => shown.push(child),
             }
         }
         let mut folds = Vec::new();
-        for (queue, waiters) in queues {
+        for ((mode, object), waiters) in queues {
+            let queue = format!("{mode} on {object}");
             let fold = self.fold_key(&own, &queue);
             let is_open = self.view.open_all || self.view.open.contains(&fold);
             let one_by_one = waiters.len() <= QUEUE_SHOWN + 1 || is_open;

@@ -57,10 +57,10 @@ impl Written {
         let sessions = before.and_then(|it| it.0.value()).map(Vec::as_slice).unwrap_or_default();
         let locks = before.and_then(|it| it.1.value()).map(|it| it.rows.as_slice()).unwrap_or_default();
         let table = |(delta, waits): &(Delta<Lock>, Vec<SafeSnapshotWait>)| {
-            let rows = delta.applied_to(locks)?;
+            let rows = delta.applied_to(locks, usize::MAX)?;
             Some(Arc::new(LockTable { rows, safe_snapshot_waits: waits.clone() }))
         };
-        let sessions = all(self.sessions.map(|delta| delta.applied_to(sessions)))?;
+        let sessions = all(self.sessions.map(|delta| delta.applied_to(sessions, usize::MAX)))?;
         Some((sessions, all(self.locks.map(table))?))
     }
 }

@@ -28,19 +28,41 @@ pub(super) struct Probe {
 
 /// What one tick asks.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a statement that is sent or not")]
 pub(super) struct Plan {
     pub(super) major_num: u32,
-    pub(super) probe: bool,
-    /// Whether prepared transactions, and a walreceiver, are asked for: not where there can be none.
-    pub(super) prepared: bool,
-    pub(super) receiver: bool,
+    /// What is known of the server, which is asked for where it is not.
+    pub(super) probed: Option<Probe>,
     pub(super) databases: Vec<Oid>,
     pub(super) extension: Option<Extension>,
     /// Whether the positions in the log are asked for one by one.
     pub(super) wal_apart: bool,
     /// The role, for the statement that would help.
     pub(super) user: String,
+}
+
+impl Plan {
+    /// Whether prepared transactions are asked for: not where there can be none.
+    fn prepared(&self) -> bool {
+        self.probed.as_ref().is_none_or(|probed| probed.may_prepare)
+    }
+
+    /// Whether a walreceiver is asked for: not of a primary.
+    fn receiver(&self) -> bool {
+        self.probed.as_ref().is_none_or(|probed| probed.server.in_recovery)
+    }
+
+    /// What is not asked for because there can be none: unless another server has answered than the one of which that is
+    /// known, as a pooler's connection may lead to another one from one tick to the next.
+    fn unasked<T>(&self, clock: &Clock, none: T) -> Reading<T> {
+        let is_same = |probed: &Probe| {
+            (probed.server.started_at, probed.server.in_recovery) == (clock.started_at, clock.in_recovery)
+        };
+        if self.probed.as_ref().is_some_and(is_same) {
+            Reading::Fresh(none)
+        } else {
+            Reading::Unavailable(Reason::new("not asked for yet"))
+        }
+    }
 }
 
 /// What one tick brought back.
@@ -86,15 +108,15 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
     };
     let (clock, probe, rights, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
         client.query_typed_one(sql::CLOCK, &[]),
-        optional(plan.probe.then_some(sql::PROBE)),
-        optional(plan.probe.then_some(sql::RIGHTS)),
+        optional(plan.probed.is_none().then_some(sql::PROBE)),
+        optional(plan.probed.is_none().then_some(sql::RIGHTS)),
         client.query_typed(&activity, &[]),
         client.query_typed(sql::DATABASES, &databases),
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
         client.query_typed(&slots, &[]),
-        optional(plan.receiver.then_some(sql::RECEIVER)),
-        optional(plan.prepared.then_some(sql::PREPARED)),
+        optional(plan.receiver().then_some(sql::RECEIVER)),
+        optional(plan.prepared().then_some(sql::PREPARED)),
         optional(counters.as_deref()),
         optional(info.as_deref()),
     );
@@ -125,7 +147,10 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         clock,
         probe,
         sessions: decode(sessions, |row| of_sessions.session(row), &plan.user),
-        prepared: decode(prepared.unwrap_or(Ok(Vec::new())), read::prepared, &plan.user),
+        prepared: prepared.map_or_else(
+            || plan.unasked(&clock, Vec::new()),
+            |rows| decode(rows, read::prepared, &plan.user),
+        ),
         databases: if plan.databases.is_empty() {
             Reading::Unavailable(Reason::new("the names of the databases have not been read yet"))
         } else {
@@ -135,12 +160,8 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         wal,
         senders: decode(senders, read::sender, &plan.user),
         slots: decode(slots, read::slot, &plan.user),
-        receiver: match receiver {
-            Some(rows) => one(decode(rows, read::receiver, &plan.user)),
-            // A pooler's connection may lead to a standby from one tick to the next.
-            None if clock.in_recovery => Reading::Unavailable(Reason::new("not asked for yet")),
-            None => Reading::Fresh(None),
-        },
+        receiver: receiver
+            .map_or_else(|| plan.unasked(&clock, None), |rows| one(decode(rows, read::receiver, &plan.user))),
     })
 }
 
@@ -195,4 +216,50 @@ fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> 
     };
     let rights = read::rights(rights)?;
     Ok(Probe { server: Arc::new(server), rights: Arc::new(rights), may_prepare: number(6)? > 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_another_server_than_the_one_that_is_known_it_is_not_said_that_there_is_none() {
+        let clock = |started_at: i64, in_recovery| Clock {
+            now: Timestamp::UNIX_EPOCH,
+            in_recovery,
+            started_at: Timestamp::from_second(started_at).unwrap(),
+        };
+        let server = Server {
+            version: "15.18".into(),
+            version_num: 150_018,
+            started_at: clock(7, false).started_at,
+            in_recovery: false,
+            max_connections: 100,
+            usable_connections: 97,
+            own_pids: Vec::new(),
+            pooled: true,
+            endpoint: None,
+        };
+        let rights = Rights {
+            user: "oncall".into(),
+            superuser: false,
+            read_all_stats: true,
+            signal_backend: false,
+            reserved_connections: None,
+            signal_autovacuum_worker: None,
+        };
+        let known = Probe { server: Arc::new(server), rights: Arc::new(rights), may_prepare: false };
+        let plan = Plan {
+            major_num: 150_000,
+            probed: Some(known),
+            databases: Vec::new(),
+            extension: None,
+            wal_apart: false,
+            user: String::new(),
+        };
+        assert_eq!(plan.unasked(&clock(7, false), ()), Reading::Fresh(()));
+        for other in [clock(8, false), clock(7, true)] {
+            assert!(plan.unasked(&other, ()).reason().is_some());
+        }
+    }
 }

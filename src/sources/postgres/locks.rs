@@ -149,18 +149,25 @@ enum Due {
 struct Reader<'a> {
     line: Line,
     catalog: &'a watch::Sender<Catalog>,
-    /// The least that anything has taken here: what a round trip takes.
-    quickest: Duration,
-    /// What the last housekeeping took beyond that.
+    /// The least that reading the lock table has taken.
+    round_trip: Duration,
+    /// What the last housekeeping has cost, and how long it is to the next.
     upkeep_cost: Duration,
+    upkeep_every: Duration,
     /// Relations whose name could not be read, and when that was tried.
     unnamed: BTreeMap<Oid, Instant>,
 }
 
 impl<'a> Reader<'a> {
     const fn over(line: Line, catalog: &'a watch::Sender<Catalog>) -> Self {
-        let (quickest, upkeep_cost) = (Duration::MAX, Duration::ZERO);
-        Self { line, catalog, quickest, upkeep_cost, unnamed: BTreeMap::new() }
+        Self {
+            line,
+            catalog,
+            round_trip: Duration::MAX,
+            upkeep_cost: Duration::ZERO,
+            upkeep_every: UPKEEP_EVERY,
+            unnamed: BTreeMap::new(),
+        }
     }
 
     /// Serves until the connection is lost, or another one is found.
@@ -202,14 +209,12 @@ impl<'a> Reader<'a> {
             };
             // Nothing can interrupt a reading in a storm, so it is given time; but a connection that never answers
             // again must not be waited for until the end.
-            let (is_upkeep, began) = (matches!(due, Due::Upkeep), Instant::now());
+            let is_upkeep = matches!(due, Due::Upkeep);
             if timeout(GIVE_UP, self.attend(due)).await.is_err() {
                 return Ended::Lost;
             }
-            let took = began.elapsed();
-            self.quickest = self.quickest.min(took);
             if is_upkeep {
-                upkeep.reset_after(self.upkeep_pause(took));
+                upkeep.reset_after(self.upkeep_every);
             }
         }
     }
@@ -238,6 +243,7 @@ impl<'a> Reader<'a> {
 
     async fn read_locks(&mut self, safe_snapshots: Vec<i32>) {
         let statement = sql::locks(self.line.major_num);
+        let asked = Instant::now();
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
         let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
         let rows = self.line.client.query_typed(&statement, &[]);
@@ -249,6 +255,7 @@ impl<'a> Reader<'a> {
             self.line.client.query_typed(sql::SAFE_SNAPSHOT_WAITS, &waiting).await
         };
         let (clock, rows, snapshots) = futures::join!(clock, rows, snapshots);
+        self.round_trip = self.round_trip.min(asked.elapsed());
         let outcome = clock.and_then(|clock| {
             let rows = rows?.iter().map(read::lock).collect::<Result<_, _>>()?;
             let safe_snapshot_waits =
@@ -357,18 +364,20 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// From a housekeeping that took so long to the next. One that was slow is chance: the cheaper of two counts.
-    fn upkeep_pause(&mut self, took: Duration) -> Duration {
-        let cost = took.saturating_sub(self.quickest);
+    async fn read_upkeep(&mut self) {
+        let Line { client, major_num, user, .. } = &self.line;
+        let began = Instant::now();
+        let (upkeep, has_waited) = upkeep::read(client, *major_num, user).await;
+        let on_the_way = self.round_trip.saturating_mul(upkeep::ROUND_TRIPS);
+        let cost = if has_waited { Duration::ZERO } else { began.elapsed().saturating_sub(on_the_way) };
+        // One that was slow is chance: the cheaper of two counts.
         let before = std::mem::replace(&mut self.upkeep_cost, cost);
         let pause = sparing::pause(UPKEEP_EVERY, cost.min(before));
-        self.catalog.send_modify(|it| it.upkeep_slowed_to = pause.slowed_to);
-        pause.every
-    }
-
-    async fn read_upkeep(&self) {
-        let upkeep = upkeep::read(&self.line.client, self.line.major_num, &self.line.user).await;
-        self.catalog.send_modify(|it| it.upkeep = Some(Arc::new(upkeep)));
+        self.upkeep_every = pause.every;
+        self.catalog.send_modify(|it| {
+            it.upkeep = Some(Arc::new(upkeep));
+            it.upkeep_slowed_to = pause.slowed_to;
+        });
     }
 
     async fn read_tables(&self) {

@@ -291,9 +291,7 @@ impl Sampler {
         let databases = catalog.names.databases.keys().copied().collect();
         Plan {
             major_num: connection.line.major_num,
-            probe: self.probe.is_none(),
-            prepared: self.probe.as_ref().is_none_or(|probe| probe.may_prepare),
-            receiver: self.probe.as_ref().is_none_or(|probe| probe.server.in_recovery),
+            probed: self.probe.clone(),
             databases,
             extension,
             wal_apart: self.wal_apart,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
@@ -105,8 +106,12 @@ fn subscriptions(major_num: u32) -> String {
     )
 }
 
-/// Reads all of it; each part fails by itself.
-pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Upkeep {
+/// Round trips of a reading.
+pub(super) const ROUND_TRIPS: u32 = 2;
+
+/// Reads all of it; each part fails by itself. And whether a part had to wait for a locked catalog, so that the time it
+/// took says nothing of what it has cost.
+pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> (Upkeep, bool) {
     let checkpoints = if major_num < 170_000 { CHECKPOINTS_16 } else { CHECKPOINTS };
     let names: [(&(dyn ToSql + Sync), Type); 1] = [(&SETTINGS.as_slice(), Type::TEXT_ARRAY)];
     let subscriptions = subscriptions(major_num);
@@ -124,9 +129,22 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Upkeep 
         client.query_typed(NEGLECTED, &[]),
         client.query_typed(&subscriptions, &[]),
     );
+    let failed = [
+        archiver.as_ref().err(),
+        checkpoints.as_ref().err(),
+        freeze_ages.as_ref().err(),
+        pending_restart.as_ref().err(),
+        settings.as_ref().err(),
+        lock_usage.as_ref().err(),
+        xmin_holder.as_ref().err(),
+        invalid_indexes.as_ref().err(),
+        neglected.as_ref().err(),
+        subscriptions.as_ref().err(),
+    ];
+    let has_waited = failed.iter().flatten().any(|error| error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE));
     let name = |row: &Row| Ok(read::text(row, 0)?.unwrap_or_default());
     let index = |row: &Row| Ok((read::get(row, 0)?, read::text(row, 1)?.unwrap_or_default()));
-    Upkeep {
+    let upkeep = Upkeep {
         archiver: reading(archiver.and_then(|row| decode_archiver(&row)), user),
         checkpoints: reading(checkpoints.and_then(|row| decode_checkpoints(&row)), user),
         freeze_ages: each(freeze_ages, decode_age, user),
@@ -137,7 +155,8 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Upkeep 
         invalid_indexes: each(invalid_indexes, index, user),
         neglected: each(neglected, decode_neglect, user),
         subscriptions: each(subscriptions, decode_subscription, user),
-    }
+    };
+    (upkeep, has_waited)
 }
 
 fn decode_setting(row: &Row) -> Result<Setting, Error> {

@@ -60,9 +60,10 @@ impl Sampler {
         // Rates need two readings: the second does not wait for its beat.
         let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
         let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost);
-        let pause = if is_first { pace.interval } else { every };
+        // It comes with the next tick, which a report may have only one of.
+        let pause = if is_first { Duration::ZERO } else { every.saturating_sub(pace.interval / 2) };
         self.statements.slowed_to = slowed_to.filter(|_| !is_first);
-        self.statements.due = Some(Instant::now() + pause.saturating_sub(pace.interval / 2));
+        self.statements.due = Some(Instant::now() + pause);
         self.statements.last = Some(match read.rows {
             Reading::Fresh(rows) => {
                 let hidden_rows = rows.iter().filter(|row| row.is_none()).count();
