@@ -111,15 +111,18 @@ fn the_graph_of_a_thousand_waiters_is_built_in_time() {
         ("a thousand writers, a thousand LOCK TABLE", writers_and_lockers(), LIMIT_OF_A_MILLION_EDGES),
     ] {
         let table = LockTable { rows, safe_snapshot_waits: Vec::new() };
-        // The best of several: what else runs on the machine is not what is measured.
+        let limit = limit * SLOWER;
+        // The best of several: what else runs on the machine is not what is measured, and may go on for seconds.
         let mut best = Duration::MAX;
-        for _ in 0..7 {
+        for round in 0..100 {
+            if 7 <= round && best < limit {
+                break;
+            }
             let started = Instant::now();
             let forest = Forest::build(&table, &context);
             best = best.min(started.elapsed());
             assert!(forest.blocked_sessions >= 1000, "{shape}");
         }
-        let limit = limit * SLOWER;
         println!("{shape}: {best:?}, bound {limit:?}");
         assert!(best < limit, "{shape}: {best:?} against {limit:?}");
     }
