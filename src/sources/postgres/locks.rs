@@ -137,6 +137,15 @@ async fn refuse_until(
     }
 }
 
+/// What a housekeeping has cost the server that took so long: without the way there and back, and nothing where it waited
+/// for a locked catalog.
+fn upkeep_cost(took: Duration, round_trip: Duration, has_waited: bool) -> Duration {
+    if has_waited {
+        return Duration::ZERO;
+    }
+    took.saturating_sub(round_trip.saturating_mul(upkeep::ROUND_TRIPS))
+}
+
 /// What is to be done next.
 enum Due {
     Want(Want),
@@ -368,8 +377,7 @@ impl<'a> Reader<'a> {
         let Line { client, major_num, user, .. } = &self.line;
         let began = Instant::now();
         let (upkeep, has_waited) = upkeep::read(client, *major_num, user).await;
-        let on_the_way = self.round_trip.saturating_mul(upkeep::ROUND_TRIPS);
-        let cost = if has_waited { Duration::ZERO } else { began.elapsed().saturating_sub(on_the_way) };
+        let cost = upkeep_cost(began.elapsed(), self.round_trip, has_waited);
         // One that was slow is chance: the cheaper of two counts.
         let before = std::mem::replace(&mut self.upkeep_cost, cost);
         let pause = sparing::pause(UPKEEP_EVERY, cost.min(before));
@@ -458,4 +466,17 @@ fn not_installed(database: &str) -> Reason {
     Reason::new(format!("pg_stat_statements is not installed in \"{database}\"")).with_hint(
         "CREATE EXTENSION pg_stat_statements;  (needs shared_preload_libraries = 'pg_stat_statements')",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_distance_nor_a_locked_catalog_is_a_cost() {
+        let ms = Duration::from_millis;
+        assert_eq!(upkeep_cost(ms(830), ms(400), false), ms(30));
+        assert_eq!(upkeep_cost(ms(600), ms(1), true), Duration::ZERO);
+        assert_eq!(upkeep_cost(ms(600), Duration::MAX, false), Duration::ZERO);
+    }
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 /// A reading pauses so many times its own cost.
 const COST_FACTOR: u32 = 50;
-/// But no longer: a stall ends, and what it has told is old by then.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// From one reading to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub(super) struct Pause {
 
 /// The pause after a reading that has cost so much beyond the way there and back, where `wanted` would do.
 pub(super) fn pause(wanted: Duration, cost: Duration) -> Pause {
-    let bearable = (cost * COST_FACTOR).min(PAUSE_MAX.max(wanted));
+    let bearable = cost * COST_FACTOR;
     let is_slowed = wanted * 3 / 2 < bearable;
     Pause { every: wanted.max(bearable), slowed_to: is_slowed.then_some(bearable) }
 }
@@ -40,6 +38,6 @@ mod tests {
         assert_eq!(after(60), (3000, None));
         assert_eq!(after(61), (3050, Some(3050)));
         assert_eq!(after(840), (42_000, Some(42_000)));
-        assert_eq!(after(20_000), (60_000, Some(60_000)));
+        assert_eq!(after(2000), (100_000, Some(100_000)));
     }
 }

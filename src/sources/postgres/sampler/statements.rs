@@ -60,8 +60,7 @@ impl Sampler {
         // Rates need two readings: the second does not wait for its beat.
         let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
         let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost);
-        // It comes with the next tick, which a report may have only one of.
-        let pause = if is_first { Duration::ZERO } else { every.saturating_sub(pace.interval / 2) };
+        let pause = pause(is_first, every, pace.interval);
         self.statements.slowed_to = slowed_to.filter(|_| !is_first);
         self.statements.due = Some(Instant::now() + pause);
         self.statements.last = Some(match read.rows {
@@ -124,9 +123,27 @@ impl Sampler {
     }
 }
 
+/// Until the counters are read again: after the first reading with the next tick, of which a report may have only one; then
+/// with the tick that is nearest.
+fn pause(is_first: bool, every: Duration, interval: Duration) -> Duration {
+    if is_first { Duration::ZERO } else { every.saturating_sub(interval / 2) }
+}
+
 /// The statements that weigh most.
 fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<StatementKey> {
     let mut ranked: Vec<_> = rows.iter().map(|row| (weight(row), row.key)).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(Reverse(a.1).cmp(&Reverse(b.1))));
     ranked.into_iter().take(TEXTS_WANTED).map(|(_, key)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_reading_comes_with_the_next_tick_however_early_that_is() {
+        let (every, interval) = (Duration::from_secs(2), Duration::from_secs(1));
+        assert_eq!(pause(true, every, interval), Duration::ZERO);
+        assert_eq!(pause(false, every, interval), Duration::from_millis(1500));
+    }
 }
