@@ -77,8 +77,9 @@ impl Plan {
         Duration::from_secs(if self.is_long() { 10 } else { 5 })
     }
 
+    /// It is not over before the end of the first fault: what is done for the first time takes memory that stays.
     fn warm_up(&self) -> Duration {
-        self.length / 4
+        (self.length / 4).max(self.pause() * 2)
     }
 
     /// Over how long readings of memory are taken together.
