@@ -22,7 +22,8 @@ use crate::model::{Sample, Severity, Target, TargetId};
 
 /// The version of this form. A reader knows every version up to its own.
 ///
-/// 2: of several samples of a target in one frame the later hold sessions and locks as what differs from the one before.
+/// 2: samples hold sessions and locks as what differs from the one before in the frame, the first of a frame from one
+/// that was written in full at most a minute before.
 pub const VERSION: u32 = 2;
 
 /// What stands in a recording, in order.

@@ -61,10 +61,15 @@ impl Decoder {
             Line::Redis(when, sample) => Some(entry(when, Body::Redis(Arc::new(sample.into_owned())))),
             Line::Outage(when, outage) => Some(entry(when, Body::Outage(outage))),
             Line::Postgres(when, line) => {
+                let number = line.number;
                 let sample = self.postgres(when, *line).map(Arc::new);
+                let known = self.of(when.target);
                 // What differs from one that is lost cannot be read either.
-                self.of(when.target).before.clone_from(&sample);
+                known.before.clone_from(&sample);
                 let Some(sample) = sample else { return Ok(Read::Lost) };
+                if let Some(number) = number {
+                    known.whole = Some((Arc::clone(&sample), number));
+                }
                 Some(entry(when, Body::Postgres(sample)))
             }
             part @ (Line::Server(..)
@@ -132,7 +137,11 @@ impl Decoder {
             },
             statement_texts: Arc::clone(&known.texts),
         };
-        Some(line.in_full(known.before.as_deref(), &mut self.room)?.into_sample(whole))
+        let before = match line.of {
+            Some(number) => numbered(known.whole.as_ref(), number),
+            None => known.before.clone(),
+        };
+        Some(line.in_full(before.as_deref(), &mut self.room)?.into_sample(whole))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::line::{Known, Line, Number, Numbers, PgLine, When, Written};
 use super::{Entry, Note, Opening, frame};
@@ -12,6 +13,8 @@ use crate::text;
 
 /// Counters are written in full again once more than a quarter of them differs.
 const DIFFERENT_MAX: usize = 4;
+/// Sessions and locks are written in full again after so long: as much is lost with a frame that is damaged.
+const WHOLE_EVERY: Duration = Duration::from_secs(60);
 /// Texts whose masked form is remembered.
 const MASKED_MAX: usize = 5_000;
 
@@ -50,7 +53,7 @@ impl Encoder {
     /// The frame with everything that was written since the last one; `None` where that is nothing.
     pub fn frame(&mut self) -> std::io::Result<Option<Vec<u8>>> {
         let Some(header) = self.header.take() else { return Ok(None) };
-        // Each frame is read without the one before it, which may be lost.
+        // The frame before a frame may be lost.
         self.known.values_mut().for_each(|known| known.before = None);
         let frame = self.packer.pack(&self.lines, header);
         // The room is used again: made anew each time it would leave holes in the heap.
@@ -107,21 +110,25 @@ impl Encoder {
             }
             None => sample.statements.map(|_| 0),
         };
-        let before = known.before.take();
-        self.known.insert(when.target, known);
         let numbers = Numbers { server, rights, names, statements, upkeep, tables };
         let mut line = PgLine::of(sample, numbers);
-        if let Some(before) = before {
-            line = line.since(&before);
+        if let Some(before) = known.before.take() {
+            line = line.since(&before, None);
+        } else if let Some((whole, number)) = known.whole.as_ref().filter(|(it, _)| is_near(it, sample)) {
+            line = line.since(whole, Some(*number));
+        } else {
+            let number = self.next();
+            line.number = Some(number);
+            known.whole = Some((Arc::clone(sample), number));
         }
+        known.before = Some(Arc::clone(sample));
+        self.known.insert(when.target, known);
         if self.redact {
             // Where two sessions are the same, they are without their literals, too.
             line.sessions = Cow::Owned(line.sessions.map(|sessions| self.all_masked(sessions)));
             line.sessions_since = line.sessions_since.map(|it| it.map_new(|session| self.mask(session)));
         }
-        self.line(&Line::Postgres(when, Box::new(line)))?;
-        self.known.entry(when.target).or_default().before = Some(Arc::clone(sample));
-        Ok(())
+        self.line(&Line::Postgres(when, Box::new(line)))
     }
 
     /// The number of a part, which is written if it is not the one that was written last.
@@ -237,6 +244,11 @@ impl Encoder {
         }
         written
     }
+}
+
+/// Whether the whole sample is young enough, by the server's clock, which may have been set back.
+fn is_near(whole: &PgSample, now: &PgSample) -> bool {
+    now.server_time.duration_since(whole.server_time).unsigned_abs() < WHOLE_EVERY
 }
 
 fn masked_tables(tables: &Tables) -> Tables {

@@ -65,7 +65,13 @@ pub(super) struct PgLine<'a> {
     receiver: Cow<'a, Reading<Option<WalReceiver>>>,
     pub(super) upkeep: Option<Number>,
     pub(super) tables: Option<Number>,
-    /// What makes the sessions of those of the sample before: then `sessions` holds none.
+    /// What later frames refer to this sample by, the first of theirs; absent where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<Number>,
+    /// The sample that sessions and locks differ from; absent where it is the one before in the frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) of: Option<Number>,
+    /// What makes the sessions of those of that sample: then `sessions` holds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) sessions_since: Option<Delta<Session>>,
     /// The same of the rows of the lock table.
@@ -116,6 +122,8 @@ pub(super) struct Known {
     /// The last counters that were written in full.
     pub(super) base: Written<Statements>,
     pub(super) texts: Texts,
+    /// The last sample whose sessions and locks were written in full.
+    pub(super) whole: Written<Sample>,
     /// The sample before in the same frame.
     pub(super) before: Option<Arc<Sample>>,
 }
@@ -158,14 +166,18 @@ impl<'a> PgLine<'a> {
             receiver: Cow::Borrowed(receiver),
             upkeep: numbers.upkeep,
             tables: numbers.tables,
+            number: None,
+            of: None,
             sessions_since: None,
             locks_since: None,
             slowed: slowed.clone(),
         }
     }
 
-    /// The same line with sessions and locks as what differs from an earlier sample, where both have them.
-    pub(super) fn since(mut self, before: &Sample) -> Self {
+    /// The same line with sessions and locks as what differs from an earlier sample, where both have them: from that of
+    /// this number, or from the one before.
+    pub(super) fn since(mut self, before: &Sample, number: Option<Number>) -> Self {
+        self.of = number;
         if let (Some(before), Some(now)) = (before.sessions.value(), self.sessions.value()) {
             self.sessions_since = Some(Delta::between(before, now, |session| session.id.pid));
             self.sessions = Cow::Owned(self.sessions.map(|_| Vec::new()));

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use dbtriage::model::postgres::Sample as PgSample;
-use dbtriage::model::{Body, Outage, OutageKind, Reason, Sample, TargetId};
+use dbtriage::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 use dbtriage::recording::{Decoder, Entry, HEADER_BYTES, lines};
 use dbtriage::sources::recording::Reader;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use crate::moment::at;
+use crate::moment::{self, at};
 use crate::script::{self, entries, frames, opening, place, told};
 
 type Place = (TargetId, Timestamp);
@@ -300,8 +300,8 @@ fn each_frame_alone_can_be_lost() {
 #[test]
 fn what_follows_a_lost_opening_is_not_taken_for_more_of_what_was_before() {
     let sampled = |second, version: &str| {
-        let mut sample = crate::moment::postgres(second, false);
-        sample.statements = dbtriage::model::Reading::Unavailable(Reason::new("not installed"));
+        let mut sample = moment::postgres(second, false);
+        sample.statements = Reading::Unavailable(Reason::new("not installed"));
         let mut server = (*sample.server).clone();
         server.version = version.into();
         sample.server = Arc::new(server);
@@ -334,6 +334,32 @@ fn what_follows_a_lost_opening_is_not_taken_for_more_of_what_was_before() {
         assert!(given.samples().all(|sample| known.contains(&told_of(sample))), "an invented sample");
         assert!(given.is_told());
         assert_eq!(given.samples().count(), 2);
+    }
+}
+
+/// Sessions and locks are written in full once a minute, and what differs from that in between.
+#[test]
+fn a_lost_frame_costs_a_minute_at_most() {
+    let mut written = vec![Entry::Opening(opening(0, false))];
+    written.extend((1..=300).map(|second| {
+        let mut sample = moment::postgres(second, false);
+        sample.statements = Reading::Unavailable(Reason::new("not installed"));
+        script::sample(0, second, Body::Postgres(Arc::new(sample)))
+    }));
+    let frames = frames(&written, 5, false);
+    let read_without = |lost: Option<usize>| {
+        let mut decoder = Decoder::default();
+        let of =
+            |(n, frame): (usize, &Vec<u8>)| (Some(n) != lost).then(|| lines(&frame[HEADER_BYTES..]).unwrap());
+        let kept: Vec<Vec<u8>> = frames.iter().enumerate().filter_map(of).collect();
+        kept.iter()
+            .map(|lines| decoder.read(lines).unwrap().0.iter().filter_map(place).count())
+            .sum::<usize>()
+    };
+    assert_eq!(read_without(None), 300);
+    for lost in 1..frames.len() {
+        let count = read_without(Some(lost));
+        assert!(300 - 65 <= count, "without frame {lost}: {count} samples");
     }
 }
 
