@@ -4,8 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
+use std::thread::{JoinHandle, park_timeout};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
@@ -18,6 +18,9 @@ const FRAME_EVERY: Duration = Duration::from_secs(5);
 const FRAME_BYTES: usize = 4 << 20;
 /// After so long everything is written anew, so that reading can start there.
 const OPENING_EVERY: Duration = Duration::from_secs(600);
+/// Entries that wait for the next frame: written together they cost half, and each need not wake a thread. More of them
+/// are written before.
+const TOGETHER: usize = 16;
 /// Entries that may wait for the disk; more are given up, and that is told.
 const WAITING_MAX: usize = 120;
 /// A file that `R` or `--record` has begun becomes another's past once it is so large.
@@ -79,6 +82,8 @@ pub enum Handed {
 pub struct Recorder {
     entries: Option<SyncSender<Entry>>,
     thread: Option<JoinHandle<Kept>>,
+    /// Entries that were handed on since the thread was last woken for them.
+    handed: usize,
     given_up: u64,
 }
 
@@ -100,14 +105,21 @@ impl Recorder {
             }
             Kept { bytes: writer.bytes, given_up: 0 }
         })?;
-        Ok(Self { entries: Some(sender), thread: Some(thread), given_up: 0 })
+        Ok(Self { entries: Some(sender), thread: Some(thread), handed: 0, given_up: 0 })
     }
 
     /// Hands on an entry. An entry for which there is no room is given up.
     pub fn keep(&mut self, entry: Entry) -> Handed {
         let Some(entries) = &self.entries else { return Handed::Ended };
         match entries.try_send(entry) {
-            Ok(()) => Handed::Kept,
+            Ok(()) => {
+                self.handed += 1;
+                if TOGETHER <= self.handed {
+                    self.handed = 0;
+                    self.wake();
+                }
+                Handed::Kept
+            }
             Err(TrySendError::Full(_)) => {
                 self.given_up += 1;
                 Handed::GivenUp
@@ -118,10 +130,27 @@ impl Recorder {
 
     /// Ends the recording and waits for the disk so long; `None` where that was not enough.
     pub fn finish(mut self, limit: Duration) -> Option<Kept> {
-        self.entries = None;
+        self.end();
         let thread = self.thread.take()?;
         let kept = if wait_for(&thread, limit) { thread.join().ok() } else { None };
         kept.map(|kept| Kept { given_up: self.given_up, ..kept })
+    }
+
+    fn end(&mut self) {
+        self.entries = None;
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -262,16 +291,25 @@ impl Writer {
         self.encoder.write(&Entry::Opening(self.opening.clone()))?;
         let mut due = Instant::now() + FRAME_EVERY;
         loop {
-            match entries.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(entry) => self.encoder.write(&entry)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.write_frame(),
+            match entries.try_recv() {
+                Ok(entry) => {
+                    self.encoder.write(&entry)?;
+                    if self.encoder.pending_bytes() < FRAME_BYTES {
+                        continue;
+                    }
+                }
+                Err(TryRecvError::Empty) => {
+                    let rest = due.saturating_duration_since(Instant::now());
+                    if !rest.is_zero() {
+                        park_timeout(rest);
+                        continue;
+                    }
+                }
+                Err(TryRecvError::Disconnected) => return self.write_frame(),
             }
-            if due <= Instant::now() || FRAME_BYTES <= self.encoder.pending_bytes() {
-                self.write_frame()?;
-                self.open_anew()?;
-                due = Instant::now() + FRAME_EVERY;
-            }
+            self.write_frame()?;
+            self.open_anew()?;
+            due = Instant::now() + FRAME_EVERY;
         }
     }
 
