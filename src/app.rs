@@ -378,11 +378,10 @@ impl App {
         self.now.checked_add(stay).unwrap_or(self.now)
     }
 
-    /// Tells the application that what it has now is on the frame that goes to the screen.
-    pub fn framed(&mut self) {
-        if let Some(hearing) = self.hearing() {
-            hearing.framed();
-        }
+    /// Tells the application that what it has now is on the frame that goes to the screen; whether something on it waits
+    /// to be told when that is there.
+    pub fn framed(&mut self) -> bool {
+        self.hearing().is_some_and(Hearing::framed)
     }
 
     /// Tells the application that the newest frame is on the screen: a question on it listens only from now on.

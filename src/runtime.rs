@@ -305,8 +305,9 @@ impl Session {
                     beat.soon(instant());
                 }
                 Some(sample) = samples.recv() => {
+                    let target = sample.target;
                     self.take(Msg::Sample(Box::new(sample)));
-                    beat.gather(instant());
+                    beat.gather(target, self.app.observers.len(), instant());
                 }
                 () = beat.wait(), if is_shown => {}
                 () = tokio::time::sleep(wake) => {
@@ -379,8 +380,8 @@ impl Session {
 
     fn draw(&mut self) {
         let frame = self.frame();
-        self.app.framed();
-        self.screen.show(frame);
+        let is_awaited = self.app.framed();
+        self.screen.show(frame, is_awaited);
     }
 
     fn frame(&mut self) -> ratatui::buffer::Buffer {

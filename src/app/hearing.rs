@@ -17,9 +17,10 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// It is on the frame that goes to the screen.
-    pub(super) const fn framed(&mut self) {
+    /// It is on the frame that goes to the screen; whether it waits to be told when that is there.
+    pub(super) const fn framed(&mut self) -> bool {
         self.is_framed = true;
+        self.deaf_until.is_none()
     }
 
     /// The newest frame is on the screen.

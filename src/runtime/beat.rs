@@ -2,14 +2,18 @@
 //!
 //! It must not know what is in a frame.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::model::TargetId;
+
 /// From one frame to the next at least: more than sixty a second nobody sees, and each costs processor time and bytes.
 const FRAME: Duration = Duration::from_millis(16);
-/// A sample waits so long for those of other targets, which are asked at the same moment: one frame shows them all.
-const GATHERING: Duration = Duration::from_millis(24);
+/// A sample waits at most so long for those of other targets, which are asked at the same moment: one frame shows them
+/// all. Two thousand sessions take half of it.
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// The next frame, and the last that somebody has waited for.
 #[derive(Debug)]
@@ -17,12 +21,14 @@ pub(super) struct Beat {
     answered: Option<Instant>,
     /// When, and whether somebody waits for it; `None` while nothing has changed.
     due: Option<(Instant, bool)>,
+    /// The targets of which a sample was taken since the last frame.
+    gathered: BTreeSet<TargetId>,
 }
 
 impl Beat {
     /// The first frame is due at once.
     pub(super) const fn begin(now: Instant) -> Self {
-        Self { answered: None, due: Some((now, false)) }
+        Self { answered: None, due: Some((now, false)), gathered: BTreeSet::new() }
     }
 
     /// Something has changed that somebody waits for.
@@ -31,15 +37,19 @@ impl Beat {
         self.due = Some((self.due.map_or(allowed, |(due, _)| due.min(allowed)), true));
     }
 
-    /// A sample was taken.
-    pub(super) fn gather(&mut self, now: Instant) {
-        self.due = Some(self.due.unwrap_or((now + GATHERING, false)));
+    /// A sample of one of so many targets was taken.
+    pub(super) fn gather(&mut self, target: TargetId, targets: usize, now: Instant) {
+        self.gathered.insert(target);
+        let at = if self.gathered.len() < targets { now + GATHERING } else { now };
+        let (due, is_answer) = self.due.unwrap_or((at, false));
+        self.due = Some((due.min(at), is_answer));
     }
 
     /// Whether a frame is to be drawn now, which it then is.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let Some((_, is_answer)) = self.due.filter(|(due, _)| *due <= now) else { return false };
         self.due = None;
+        self.gathered.clear();
         if is_answer {
             self.answered = Some(now);
         }
@@ -85,15 +95,25 @@ mod tests {
         let mut beat = Beat::begin(begun);
         assert!(beat.is_due(begun));
         let taken = begun + ms(1000);
-        beat.gather(taken);
-        beat.gather(taken + ms(10));
-        assert!(!beat.is_due(taken + ms(10)) && beat.is_due(taken + ms(24)));
+        let (one, other) = (TargetId(0), TargetId(1));
+        beat.gather(one, 2, taken);
+        beat.gather(one, 2, taken + ms(10));
+        assert!(!beat.is_due(taken + ms(20)));
+        beat.gather(other, 2, taken + ms(30));
+        assert!(beat.is_due(taken + ms(30)) && !beat.is_due(taken + ms(500)));
         // A key just after that frame is answered at once all the same.
-        beat.soon(taken + ms(25));
-        assert!(beat.is_due(taken + ms(25)));
+        beat.soon(taken + ms(31));
+        assert!(beat.is_due(taken + ms(31)));
         let taken = begun + ms(2000);
-        beat.gather(taken);
+        beat.gather(one, 2, taken);
+        assert!(!beat.is_due(taken + ms(99)));
+        // One that does not answer is not waited for longer.
+        assert!(beat.is_due(taken + ms(100)));
+        let taken = begun + ms(3000);
+        beat.gather(one, 2, taken);
         beat.soon(taken);
         assert!(beat.is_due(taken));
+        beat.gather(one, 1, taken + ms(1000));
+        assert!(beat.is_due(taken + ms(1000)));
     }
 }

@@ -38,11 +38,20 @@ pub(super) enum Progress {
     Failed,
 }
 
+/// A frame to be shown.
+#[derive(Debug)]
+struct Frame {
+    number: u64,
+    buffer: Buffer,
+    /// Whether somebody waits to be told when it is on the screen: telling wakes the loop.
+    is_awaited: bool,
+}
+
 /// What is to be written next.
 #[derive(Debug, Default)]
 struct Wanted {
-    /// The newest frame and its number.
-    frame: Option<(u64, Buffer)>,
+    /// The newest frame.
+    frame: Option<Frame>,
     /// A frame that is not needed any more: the next is drawn into it. Half a megabyte each is too much to be taken from
     /// the allocator and given back all the time.
     spare: Option<Buffer>,
@@ -63,8 +72,8 @@ type Desk = Arc<(Mutex<Wanted>, Condvar)>;
 pub(super) struct Painter {
     desk: Desk,
     last: u64,
-    /// The newest frame that was told to be on the screen.
-    told: u64,
+    /// The newest frame, where somebody waits to be told when it is on the screen.
+    awaited: Option<u64>,
     progress: watch::Receiver<Progress>,
 }
 
@@ -90,7 +99,7 @@ impl Painter {
                 sender.send_replace(if ended.is_ok() { Progress::Gone } else { Progress::Failed });
             }
         })?;
-        Ok(Self { desk, last: 0, told: 0, progress })
+        Ok(Self { desk, last: 0, awaited: None, progress })
     }
 
     /// An empty frame to draw into.
@@ -106,11 +115,12 @@ impl Painter {
     }
 
     /// Hands over a frame; one that has not been begun yet is dropped for it.
-    pub(super) fn show(&mut self, frame: Buffer) {
+    pub(super) fn show(&mut self, buffer: Buffer, is_awaited: bool) {
         self.last += 1;
+        self.awaited = is_awaited.then_some(self.last);
         let mut wanted = lock(&self.desk);
-        if let Some((_, dropped)) = wanted.frame.replace((self.last, frame)) {
-            wanted.spare = Some(dropped);
+        if let Some(dropped) = wanted.frame.replace(Frame { number: self.last, buffer, is_awaited }) {
+            wanted.spare = Some(dropped.buffer);
         }
         self.desk.1.notify_all();
     }
@@ -126,14 +136,15 @@ impl Painter {
         self.desk.1.notify_all();
     }
 
-    /// Waits until the newest frame is on the screen, which is told once: true. False when the terminal is gone.
+    /// Waits until the newest frame is on the screen, if that is awaited, which is told once: true. False when the terminal
+    /// is gone.
     pub(super) async fn shown(&mut self) -> bool {
-        let awaited = (self.told != self.last).then_some(Progress::Shown(self.last));
+        let awaited = self.awaited.map(Progress::Shown);
         let is_told = |progress: &Progress| {
             matches!(progress, Progress::Gone | Progress::Failed) || Some(*progress) == awaited
         };
         let progress = self.progress.wait_for(is_told).await.map_or(Progress::Gone, |progress| *progress);
-        self.told = self.last;
+        self.awaited = None;
         matches!(progress, Progress::Shown(_))
     }
 
@@ -166,7 +177,9 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
         let (frame, aside, unknown) = {
             let mut wanted = lock(desk);
             wanted.is_busy = false;
-            desk.1.notify_all();
+            if wanted.is_closed {
+                desk.1.notify_all();
+            }
             let idle =
                 |wanted: &mut Wanted| wanted.frame.is_none() && wanted.aside.is_empty() && !wanted.is_closed;
             let mut wanted = desk.1.wait_while(wanted, idle).unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +190,7 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
         // What was said to be copied is copied, also at the end.
         out.write_all(&aside)?;
         bytes.clear();
-        if let Some((_, frame)) = &frame {
+        if let Some(Frame { buffer: frame, .. }) = &frame {
             let is_new = unknown || shown.area != frame.area;
             if is_new {
                 shown.resize(frame.area);
@@ -197,9 +210,12 @@ fn paint(mut out: &File, desk: &Desk, progress: &watch::Sender<Progress>) -> io:
         if lock(desk).is_closed {
             return Ok(());
         }
-        if let Some((number, frame)) = frame {
-            lock(desk).spare = Some(std::mem::replace(&mut shown, frame));
-            progress.send_replace(Progress::Shown(number));
+        if let Some(Frame { number, buffer, is_awaited }) = frame {
+            lock(desk).spare = Some(std::mem::replace(&mut shown, buffer));
+            progress.send_if_modified(|progress| {
+                *progress = Progress::Shown(number);
+                is_awaited
+            });
         }
     }
 }

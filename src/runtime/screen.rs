@@ -52,11 +52,11 @@ impl Screen {
     }
 
     /// Hands a frame over: what differs from the frame before is written, nothing at all when nothing does.
-    pub(super) fn show(&mut self, frame: Buffer) {
-        self.painter.show(frame);
+    pub(super) fn show(&mut self, frame: Buffer, is_awaited: bool) {
+        self.painter.show(frame, is_awaited);
     }
 
-    /// Waits until the newest frame is on the screen: true. False when the terminal is gone.
+    /// Waits until the newest frame is on the screen, if that is awaited: true. False when the terminal is gone.
     pub(super) async fn shown(&mut self) -> bool {
         self.painter.shown().await
     }
