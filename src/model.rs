@@ -1,6 +1,6 @@
 //! What a sample is: plain data that a source has read from a server, and nothing derived from it.
 //!
-//! Knows serde, jiff and strum only. It must not know how a sample is read, judged or shown.
+//! Knows serde, jiff, strum and foldhash only. It must not know how a sample is read, judged or shown.
 
 pub mod action;
 mod delta;

@@ -354,20 +354,21 @@ impl ActivityView {
         let by = columns.iter().chain(COLUMNS).find(|column| column.name == self.sort.column);
         let Some(by) = by else { return };
         let keyed = |row: &ActivityRow<'_>| (by.cell)(row).value;
-        rows.sort_by_cached_key(|row| row.session.id);
-        let mut values: Vec<(Value, ActivityRow<'_>)> = rows.iter().map(|row| (keyed(row), *row)).collect();
-        values.sort_by(|a, b| {
+        rows.sort_by_key(|row| row.session.id);
+        let mut values: Vec<(Value, usize, ActivityRow<'_>)> =
+            rows.iter().map(|row| (keyed(row), rank(row.session), *row)).collect();
+        values.sort_by(|(a, a_rank, a_row), (b, b_rank, b_row)| {
             // What was asked for comes first, who blocks it after that.
-            let order = a.1.filtered.cmp(&b.1.filtered).then(a.0.compare(&b.0, self.sort.descending));
-            order.then(rank(a.1.session).cmp(&rank(b.1.session)))
+            let order = a_row.filtered.cmp(&b_row.filtered).then(a.compare(b, self.sort.descending));
+            order.then(a_rank.cmp(b_rank))
         });
         if self.frozen {
             let place = |row: &ActivityRow<'_>| {
                 before.iter().position(|key| *key == RowKey::Session(row.session.id)).unwrap_or(usize::MAX)
             };
-            values.sort_by_cached_key(|(_, row)| place(row));
+            values.sort_by_cached_key(|(.., row)| place(row));
         }
-        for (slot, (_, row)) in rows.iter_mut().zip(values) {
+        for (slot, (.., row)) in rows.iter_mut().zip(values) {
             *slot = row;
         }
     }

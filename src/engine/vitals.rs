@@ -35,8 +35,14 @@ pub struct PgVitals {
 /// Derives the vitals of one sample.
 pub fn postgres(sample: &Sample, forest: Option<&Forest>, deltas: &Deltas, seconds: Option<f64>) -> PgVitals {
     let sessions = sample.sessions.value();
+    let clients: Option<Vec<&Session>> = sessions.map(|all| all.iter().filter(|s| s.is_client()).collect());
+    let connections = clients.as_ref().map(Vec::len);
+    let clients = clients.map(|mut clients| {
+        clients.retain(|s| !is_own(sample, s));
+        clients
+    });
     let others = |wanted: fn(&Session) -> bool| {
-        sessions.map(move |all| all.iter().filter(move |s| s.is_client() && !is_own(sample, s) && wanted(s)))
+        clients.as_ref().map(move |all| all.iter().copied().filter(move |s| wanted(s)))
     };
     let sees_states = sample.rights.read_all_stats || sample.rights.superuser;
     let seen = |wanted: fn(&Session) -> bool| others(wanted).filter(|_| sees_states).map(Iterator::count);
@@ -55,7 +61,7 @@ pub fn postgres(sample: &Sample, forest: Option<&Forest>, deltas: &Deltas, secon
     }
     let transactions = rates::float(commits + rollbacks);
     PgVitals {
-        connections: sessions.map(move |all| all.iter().filter(move |s| s.is_client()).count()),
+        connections,
         active: seen(|s| s.state == Some(State::Active)),
         blocked: forest
             .map(|forest| forest.blocked_sessions)
@@ -107,12 +113,15 @@ impl WaitCounts {
     pub fn add(&mut self, sample: &Sample) {
         let Some(sessions) = sample.sessions.value() else { return };
         self.samples += 1;
+        let mut counts: BTreeMap<(&str, &str), u32> = BTreeMap::new();
         for session in
             sessions.iter().filter(|s| s.is_client() && s.state == Some(State::Active) && !is_own(sample, s))
         {
-            let word = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
-            let class = session.wait_event_type.as_deref().unwrap_or("CPU*").to_owned();
-            *self.counts.entry((class, word(&session.wait_event))).or_default() += 1;
+            let class = session.wait_event_type.as_deref().unwrap_or("CPU*");
+            *counts.entry((class, session.wait_event.as_deref().unwrap_or_default())).or_default() += 1;
+        }
+        for ((class, event), count) in counts {
+            *self.counts.entry((class.to_owned(), event.to_owned())).or_default() += count;
         }
     }
 

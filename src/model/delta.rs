@@ -2,9 +2,9 @@
 //!
 //! It must not know what is listed.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::{HashMap, HashMapExt as _};
 use serde::{Deserialize, Serialize};
 
 /// What makes a list of an earlier one, piece by piece.

@@ -139,8 +139,11 @@ impl<'a> Canvas<'a> {
 
     /// Draws a horizontal line.
     pub(super) fn rule(&mut self, area: Rect, role: Role) {
-        let line = "─".repeat(area.width.into());
-        self.text(Rect { height: 1, ..area }, role, &line);
+        let area = area.intersection(self.buffer.area);
+        if !area.is_empty() {
+            let line = self.glyphs.of('─');
+            self.columns(area, self.theme.style(role), std::iter::repeat(line));
+        }
     }
 
     /// Draws a vertical line that joins the horizontal ones beside it.

@@ -1,8 +1,6 @@
 //! One application, or one client, that holds most of the connections.
 
-use std::collections::BTreeMap;
-
-use super::connections::percent_used;
+use super::connections::{largest, percent_used};
 use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
 use crate::model::Kind;
 use crate::model::postgres::Session;
@@ -35,9 +33,14 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
         limits.judge(percent, told).map(|judged| (name, held, percent, judged))
     };
     // The application says more than the machine that it runs on.
-    let application = largest(clients().map(application)).and_then(judged);
+    let application =
+        || largest(clients().filter_map(application)).map(|(name, held)| (name.to_owned(), held));
+    let client = || {
+        let (address, held) = largest(clients().filter_map(|session| session.client_addr))?;
+        Some((format!("client {address}"), held))
+    };
     let Some((name, held, percent, (severity, threshold))) =
-        application.or_else(|| largest(clients().map(client)).and_then(judged))
+        application().and_then(judged).or_else(|| client().and_then(judged))
     else {
         return Verdict::Quiet;
     };
@@ -52,19 +55,6 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     }])
 }
 
-fn application(session: &Session) -> Option<String> {
-    Some(session.application_name.to_string()).filter(|name| !name.is_empty())
-}
-
-fn client(session: &Session) -> Option<String> {
-    session.client_addr.map(|address| format!("client {address}"))
-}
-
-/// The name that occurs most often, and how often.
-fn largest(names: impl Iterator<Item = Option<String>>) -> Option<(String, usize)> {
-    let mut held: BTreeMap<String, usize> = BTreeMap::new();
-    for name in names.flatten() {
-        *held.entry(name).or_default() += 1;
-    }
-    held.into_iter().max_by_key(|(_, count)| *count)
+fn application(session: &Session) -> Option<&str> {
+    Some(&*session.application_name).filter(|name| !name.is_empty())
 }

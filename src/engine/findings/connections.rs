@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Evidence, Found, NO_SAMPLE, Situation, Subject, Told, Verdict, severity_told};
 use crate::model::Kind;
+use crate::model::postgres::Session;
 
 pub(super) const CHECK: Check =
     Check::of(Kind::Postgres, "connections", "connections near their limit, and who holds them", rule)
@@ -40,16 +41,23 @@ pub(super) fn percent_used(tick: &super::PgTick) -> Option<f64> {
 
 /// The application with the most connections, or the role where no application is named.
 fn largest_holder(tick: &super::PgTick) -> Option<(String, usize)> {
-    let mut held: BTreeMap<String, usize> = BTreeMap::new();
-    for session in tick.sample.sessions.value()?.iter().filter(|session| session.is_client()) {
-        let name = match &*session.application_name {
-            "" => format!(
-                "role {}",
-                session.usesysid.map_or_else(|| "?".into(), |oid| tick.sample.names.role(oid))
-            ),
-            name => name.to_owned(),
-        };
-        *held.entry(name).or_default() += 1;
+    let clients = tick.sample.sessions.value()?.iter().filter(|session| session.is_client());
+    let (named, nameless): (Vec<&Session>, Vec<&Session>) =
+        clients.partition(|session| !session.application_name.is_empty());
+    let application = largest(named.into_iter().map(|session| &*session.application_name));
+    let application = application.map(|(name, held)| (name.to_owned(), held));
+    let role = largest(nameless.into_iter().map(|session| session.usesysid)).map(|(role, held)| {
+        let role = role.map_or_else(|| "?".into(), |oid| tick.sample.names.role(oid));
+        (format!("role {role}"), held)
+    });
+    application.into_iter().chain(role).max_by(|(a, a_held), (b, b_held)| (a_held, a).cmp(&(b_held, b)))
+}
+
+/// What occurs most often, and how often.
+pub(super) fn largest<T: Ord>(all: impl Iterator<Item = T>) -> Option<(T, usize)> {
+    let mut held: BTreeMap<T, usize> = BTreeMap::new();
+    for one in all {
+        *held.entry(one).or_default() += 1;
     }
     held.into_iter().max_by_key(|(_, count)| *count)
 }

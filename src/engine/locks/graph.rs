@@ -1,7 +1,9 @@
 //! The wait graph: parties (sessions with their parallel workers, prepared transactions) and the objects between
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::HashMap;
 
 use super::conflict::Modes;
 use super::queue::{Object, PartyId, Waiter};
@@ -45,7 +47,7 @@ impl Graph {
         let sessions = context.sessions.iter().enumerate();
         let sessions = sessions.map(|(place, session)| (session.id.pid, place)).collect();
         let mut graph = Self { sessions, ..Self::default() };
-        let mut places: HashMap<&LockTag, usize> = HashMap::new();
+        let mut places: HashMap<&LockTag, usize> = HashMap::default();
         let waits = |row: &&Lock| !row.granted && row.pid.is_some_and(|pid| !context.own_pids.contains(&pid));
         for row in rows.iter().filter(waits) {
             places.entry(&row.tag).or_insert_with(|| {
@@ -253,7 +255,7 @@ impl<'a> Parties<'a> {
                 Some((&*row.virtualtransaction, place))
             })
             .collect();
-        Self { list: Vec::new(), places: HashMap::new(), of_pid: HashMap::new(), leaders, prepared }
+        Self { list: Vec::new(), places: HashMap::default(), of_pid: HashMap::default(), leaders, prepared }
     }
 
     fn of(&mut self, row: &Lock) -> PartyId {

@@ -1,7 +1,6 @@
 //! One lockable object: who holds it, and who queues for it in which order.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use jiff::Timestamp;
 
 use super::conflict::Modes;
@@ -104,7 +103,7 @@ impl Object {
         }
         self.mend_order();
         self.wanted = self.waiters.iter().fold(Modes::default(), |all, waiter| all.with(waiter.wanted));
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         for waiter in &mut self.waiters {
             waiter.is_first_of_party = seen.insert(waiter.party);
             waiter.waits_for_holder = self.held.conflict_with(waiter.party, waiter.wanted);
@@ -362,7 +361,7 @@ mod tests {
 
     /// Whom each party waits for, directly or through others.
     fn reached(object: &Object, of: impl Fn(usize) -> Vec<PartyId>) -> Vec<HashSet<PartyId>> {
-        let mut reached: Vec<HashSet<PartyId>> = vec![HashSet::new(); PARTIES];
+        let mut reached: Vec<HashSet<PartyId>> = vec![HashSet::default(); PARTIES];
         for (place, waiter) in object.waiters.iter().enumerate() {
             reached[waiter.party].extend(of(place));
         }

@@ -1,7 +1,9 @@
 //! From the wait graph to the forest that is shown: circles become one node, every waiter stands once, and each
 //! node knows how many wait behind it. Thousands in one queue must cost no more than a few milliseconds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::HashMap;
 
 use super::graph::{Graph, Party};
 use super::queue::PartyId;
@@ -131,7 +133,7 @@ fn behind(components: &Components, edges: &Edges, waits: &[Waits]) -> Vec<Waits>
         return behind;
     }
     // Those who hold the same thing beside each other have the same crowd behind them.
-    let mut known: HashMap<Bits, Waits> = HashMap::new();
+    let mut known: HashMap<Bits, Waits> = HashMap::default();
     let of_set = |behind: Bits| *known.entry(behind).or_insert_with_key(|behind| waits_behind(behind, waits));
     reach(&targets).into_iter().map(of_set).collect()
 }
