@@ -106,47 +106,45 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         Some(statement) => Some(client.query_typed(statement, &[]).await),
         None => None,
     };
+    let mut of_sessions = read::Sessions::default();
+    let counters = async {
+        match &counters {
+            Some(sql) => {
+                Some(read::each(client.query_typed_raw(sql, read::NO_PARAMETERS), read::statement).await)
+            }
+            None => None,
+        }
+    };
     let (clock, probe, rights, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
         client.query_typed_one(sql::CLOCK, &[]),
         optional(plan.probed.is_none().then_some(sql::PROBE)),
         optional(plan.probed.is_none().then_some(sql::RIGHTS)),
-        client.query_typed(&activity, &[]),
+        read::each(client.query_typed_raw(&activity, read::NO_PARAMETERS), |row| of_sessions.session(row)),
         client.query_typed(sql::DATABASES, &databases),
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
         client.query_typed(&slots, &[]),
         optional(plan.receiver().then_some(sql::RECEIVER)),
         optional(plan.prepared().then_some(sql::PREPARED)),
-        optional(counters.as_deref()),
+        counters,
         optional(info.as_deref()),
     );
-    let clock = clock?;
-    let clock = Clock {
-        now: read::get(&clock, 0)?,
-        in_recovery: read::get(&clock, 1)?,
-        started_at: read::get(&clock, 2)?,
-    };
-    let probe = match (probe.transpose()?, rights.transpose()?) {
-        (Some(probe), Some(rights)) => probe
-            .first()
-            .zip(rights.first())
-            .map(|(probe, rights)| decode_probe(probe, rights, &clock))
-            .transpose()?,
-        (..) => None,
-    };
+    let clock = decode_clock(&clock?)?;
+    let (probe, rights) = (probe.transpose()?.unwrap_or_default(), rights.transpose()?.unwrap_or_default());
+    let probe = probe.first().zip(rights.first());
+    let probe = probe.map(|(probe, rights)| decode_probe(probe, rights, &clock)).transpose()?;
     let statements = plan.extension.as_ref().zip(counters).map(|(extension, rows)| StatementsRead {
         extension_version: extension.version.clone(),
-        rows: decode(rows, read::statement, &plan.user),
+        rows: reading(rows, &plan.user),
         info: info.and_then(Result::ok).and_then(|rows| rows.first().and_then(decode_info)),
     });
-    let mut of_sessions = read::Sessions::default();
     let one = |reading: Reading<Vec<_>>| {
         reading.map(|rows: &Vec<Option<WalReceiver>>| rows.first().cloned().flatten())
     };
     Ok(Batch {
         clock,
         probe,
-        sessions: decode(sessions, |row| of_sessions.session(row), &plan.user),
+        sessions: reading(sessions, &plan.user),
         prepared: prepared.map_or_else(
             || plan.unasked(&clock, Vec::new()),
             |rows| decode(rows, read::prepared, &plan.user),
@@ -186,7 +184,11 @@ fn decode<T>(
     one: impl FnMut(&Row) -> Result<T, Error>,
     user: &str,
 ) -> Reading<Vec<T>> {
-    match rows.and_then(|rows| rows.iter().map(one).collect()) {
+    reading(rows.and_then(|rows| rows.iter().map(one).collect()), user)
+}
+
+fn reading<T>(values: Result<Vec<T>, Error>, user: &str) -> Reading<Vec<T>> {
+    match values {
         Ok(values) => Reading::Fresh(values),
         Err(error) => Reading::Unavailable(statement_reason(&error, user)),
     }
@@ -194,6 +196,10 @@ fn decode<T>(
 
 fn decode_info(row: &Row) -> Option<(Option<i64>, Option<Timestamp>)> {
     Some((row.try_get(0).ok()?, row.try_get(1).ok()?))
+}
+
+fn decode_clock(row: &Row) -> Result<Clock, Error> {
+    Ok(Clock { now: read::get(row, 0)?, in_recovery: read::get(row, 1)?, started_at: read::get(row, 2)? })
 }
 
 fn decode_probe(row: &Row, rights: &Row, clock: &Clock) -> Result<Probe, Error> {

@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
         let asked = Instant::now();
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
         let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
-        let rows = self.line.client.query_typed(&statement, &[]);
+        let rows = read::each(self.line.client.query_typed_raw(&statement, read::NO_PARAMETERS), read::lock);
         let waiting: [(&(dyn ToSql + Sync), Type); 1] = [(&safe_snapshots, Type::INT4_ARRAY)];
         let snapshots = async {
             if safe_snapshots.is_empty() {
@@ -266,10 +266,9 @@ impl<'a> Reader<'a> {
         let (clock, rows, snapshots) = futures::join!(clock, rows, snapshots);
         self.round_trip = self.round_trip.min(asked.elapsed());
         let outcome = clock.and_then(|clock| {
-            let rows = rows?.iter().map(read::lock).collect::<Result<_, _>>()?;
             let safe_snapshot_waits =
                 snapshots?.iter().map(read::safe_snapshot_wait).collect::<Result<_, _>>()?;
-            Ok((read::get::<Timestamp>(&clock, 0)?, LockTable { rows, safe_snapshot_waits }))
+            Ok((read::get::<Timestamp>(&clock, 0)?, LockTable { rows: rows?, safe_snapshot_waits }))
         });
         match outcome {
             Ok((at, table)) => {

@@ -1,15 +1,18 @@
 //! INFO's `field:value` lines to the model. Any text is accepted; what is missing stays absent.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::redis::{Cluster, Replica, Sample};
 
 /// The most `slaveN` lines that are looked for.
 const REPLICAS_MAX: usize = 64;
+
+/// About so many fields an answer has.
+const FIELDS: usize = 256;
 
 /// The most of a word that is kept, in characters.
 const WORD_MAX: usize = 200;
@@ -70,15 +73,17 @@ pub(super) fn parse_cluster(text: &str) -> Option<Cluster> {
 }
 
 /// The fields by name. The crate's own dictionary makes a value of each of two hundred with every tick.
-fn fields(text: &str) -> BTreeMap<&str, &str> {
-    text.lines().filter_map(|line| line.split_once(':')).collect()
+fn fields(text: &str) -> HashMap<&str, &str> {
+    let mut fields = HashMap::with_capacity(FIELDS);
+    fields.extend(text.lines().filter_map(|line| line.split_once(':')));
+    fields
 }
 
-fn number<T: FromStr>(info: &BTreeMap<&str, &str>, field: &str) -> Option<T> {
+fn number<T: FromStr>(info: &HashMap<&str, &str>, field: &str) -> Option<T> {
     info.get(field)?.parse().ok()
 }
 
-fn word(info: &BTreeMap<&str, &str>, field: &str) -> Option<Arc<str>> {
+fn word(info: &HashMap<&str, &str>, field: &str) -> Option<Arc<str>> {
     info.get(field).map(|word| word.chars().take(WORD_MAX).collect::<String>().into())
 }
 
