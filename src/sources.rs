@@ -33,6 +33,9 @@ pub struct Pace {
 /// How long a report waits for locks and names.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How soon after the first reading the second comes at the latest.
+const SECOND: Duration = Duration::from_secs(1);
+
 impl Pace {
     /// The pace of the screen: statements every 2 s at most, their texts every 10 s at most.
     pub fn screen(interval: Duration) -> Self {
@@ -66,6 +69,13 @@ impl Pace {
         self.begun + interval * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
+    /// When to read for the second time: soon on the screen, however long the interval, because rates need two readings,
+    /// and what the first did not wait for has come by then.
+    pub(in crate::sources) fn second(&self, at: Instant) -> Instant {
+        let next = self.next(at);
+        if self.is_report() { next } else { next.min(at + SECOND) }
+    }
+
     /// How long a tick waits for what the other connections read: a report has no later tick to show it in.
     pub(in crate::sources) fn patience(&self, on_screen: Duration) -> Duration {
         if self.is_report() { REPORT_PATIENCE } else { on_screen }
@@ -95,5 +105,14 @@ mod tests {
         {
             assert_eq!(next(began_ms), next_ms, "after {began_ms}");
         }
+    }
+
+    #[test]
+    fn the_second_reading_does_not_wait_for_a_long_interval() {
+        let second =
+            |pace: Pace| (pace.second(pace.begun + Duration::from_millis(5)) - pace.begun).as_millis();
+        assert_eq!(second(Pace::screen(Duration::from_secs(5))), 1005);
+        assert_eq!(second(Pace::screen(Duration::from_millis(500))), 500);
+        assert_eq!(second(Pace::report(Duration::from_secs(5))), 5000);
     }
 }

@@ -233,11 +233,13 @@ impl Reader {
     async fn run(mut self, first: Option<Connection>) {
         let mut backoff = Backoff::default();
         let mut connection = first;
+        let mut is_first = true;
         let mut next = Instant::now();
         loop {
             sleep_until(next).await;
             let pace = *self.pace.borrow_and_update();
-            next = pace.next(Instant::now());
+            let at = Instant::now();
+            next = if std::mem::take(&mut is_first) { pace.second(at) } else { pace.next(at) };
             let asked_at = now();
             let outcome = match &mut connection {
                 Some(open) => self.read(open, pace).await,

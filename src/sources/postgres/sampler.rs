@@ -190,7 +190,8 @@ impl Sampler {
                     () = &mut lost => return Lost::Connection(Reason::new("connection lost")),
                 }
                 let at = Instant::now();
-                next = self.pace().next(at);
+                let pace = self.pace();
+                next = if self.delivered { pace.next(at) } else { pace.second(at) };
                 let plan = self.plan(connection, at);
                 let heard_bytes = connection.line.heard_bytes();
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
