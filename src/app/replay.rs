@@ -111,7 +111,7 @@ impl App {
             ReplayNews::Cut(at) => {
                 self.say(
                     Severity::Warning,
-                    format!("the recording is damaged at {}: some seconds are missing", clock(at)),
+                    format!("the recording is damaged at {}: samples after that are missing", clock(at)),
                 );
             }
             ReplayNews::Rewound(at) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::line::{Known, Line, Number, PgLine, When, Whole};
+use super::line::{Before, Known, Line, Number, PgLine, When, Whole};
 use super::{Entry, VERSION};
 use crate::model::postgres::Sample as PgSample;
 use crate::model::{Body, Reading, Sample, TargetId};
@@ -61,15 +61,13 @@ impl Decoder {
             Line::Redis(when, sample) => Some(entry(when, Body::Redis(Arc::new(sample.into_owned())))),
             Line::Outage(when, outage) => Some(entry(when, Body::Outage(outage))),
             Line::Postgres(when, line) => {
-                let number = line.number;
-                let sample = self.postgres(when, *line).map(Arc::new);
-                let known = self.of(when.target);
-                // What differs from one that is lost cannot be read either.
-                known.before.clone_from(&sample);
-                let Some(sample) = sample else { return Ok(Read::Lost) };
-                if let Some(number) = number {
-                    known.whole = Some((Arc::clone(&sample), number));
+                if let Some(whole) = line.whole() {
+                    self.of(when.target).whole = Some(whole);
                 }
+                let sample = self.postgres(when, *line).map(Arc::new);
+                // What differs from one that is lost cannot be read either.
+                self.of(when.target).before.clone_from(&sample);
+                let Some(sample) = sample else { return Ok(Read::Lost) };
                 Some(entry(when, Body::Postgres(sample)))
             }
             part @ (Line::Server(..)
@@ -137,11 +135,12 @@ impl Decoder {
             },
             statement_texts: Arc::clone(&known.texts),
         };
+        let lists = line.of.and_then(|number| numbered(known.whole.as_ref(), number));
         let before = match line.of {
-            Some(number) => numbered(known.whole.as_ref(), number),
-            None => known.before.clone(),
+            Some(_) => lists.as_deref().map(Before::from),
+            None => known.before.as_deref().map(Before::from),
         };
-        Some(line.in_full(before.as_deref(), &mut self.room)?.into_sample(whole))
+        Some(line.in_full(before, &mut self.room)?.into_sample(whole))
     }
 }
 

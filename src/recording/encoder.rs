@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::line::{Known, Line, Number, Numbers, PgLine, When, Written};
+use super::line::{Before, Known, Line, Lists, Number, Numbers, PgLine, When, Written};
 use super::{Entry, Note, Opening, frame};
 use crate::model::postgres::{Sample as PgSample, Session, Statements, StatementsDelta, Tables};
 use crate::model::{Body, Reading, Sample, TargetId};
@@ -13,7 +13,7 @@ use crate::text;
 
 /// Counters are written in full again once more than a quarter of them differs.
 const DIFFERENT_MAX: usize = 4;
-/// Sessions and locks are written in full again after so long: as much is lost with a frame that is damaged.
+/// Sessions and locks are written in full again after so long: as many of them are lost with a frame that is damaged.
 const WHOLE_EVERY: Duration = Duration::from_secs(60);
 /// Texts whose masked form is remembered.
 const MASKED_MAX: usize = 5_000;
@@ -113,13 +113,12 @@ impl Encoder {
         let numbers = Numbers { server, rights, names, statements, upkeep, tables };
         let mut line = PgLine::of(sample, numbers);
         if let Some(before) = known.before.take() {
-            line = line.since(&before, None);
+            line = line.since(Before::from(&*before), None);
         } else if let Some((whole, number)) = known.whole.as_ref().filter(|(it, _)| is_near(it, sample)) {
-            line = line.since(whole, Some(*number));
+            line = line.since(Before::from(&**whole), Some(*number));
         } else {
-            let number = self.next();
-            line.number = Some(number);
-            known.whole = Some((Arc::clone(sample), number));
+            line.number = Some(self.next());
+            known.whole = line.whole();
         }
         known.before = Some(Arc::clone(sample));
         self.known.insert(when.target, known);
@@ -246,8 +245,8 @@ impl Encoder {
     }
 }
 
-/// Whether the whole sample is young enough, by the server's clock, which may have been set back.
-fn is_near(whole: &PgSample, now: &PgSample) -> bool {
+/// Whether what was written in full is young enough, by the server's clock, which may have been set back.
+fn is_near(whole: &Lists, now: &PgSample) -> bool {
     now.server_time.duration_since(whole.server_time).unsigned_abs() < WHOLE_EVERY
 }
 

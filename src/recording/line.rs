@@ -122,13 +122,49 @@ pub(super) struct Known {
     /// The last counters that were written in full.
     pub(super) base: Written<Statements>,
     pub(super) texts: Texts,
-    /// The last sample whose sessions and locks were written in full.
-    pub(super) whole: Written<Sample>,
+    /// The sessions and locks that were written in full last.
+    pub(super) whole: Written<Lists>,
     /// The sample before in the same frame.
     pub(super) before: Option<Arc<Sample>>,
 }
 
+/// Sessions and locks of a sample, which those of later ones are told by what differs from them.
+#[derive(Debug)]
+pub(super) struct Lists {
+    pub(super) server_time: Timestamp,
+    sessions: Reading<Vec<Session>>,
+    locks: Reading<Arc<LockTable>>,
+}
+
+/// The same of an earlier sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before<'a> {
+    sessions: &'a Reading<Vec<Session>>,
+    locks: &'a Reading<Arc<LockTable>>,
+}
+
+impl<'a> From<&'a Sample> for Before<'a> {
+    fn from(Sample { sessions, locks, .. }: &'a Sample) -> Self {
+        Self { sessions, locks }
+    }
+}
+
+impl<'a> From<&'a Lists> for Before<'a> {
+    fn from(Lists { sessions, locks, .. }: &'a Lists) -> Self {
+        Self { sessions, locks }
+    }
+}
+
 impl<'a> PgLine<'a> {
+    /// Its sessions and locks under their number; `None` where later samples do not refer to them. Only what is written
+    /// in full may have a number: what each refers to cannot grow from one to the next then.
+    pub(super) fn whole(&self) -> Written<Lists> {
+        let is_whole = self.of.is_none() && self.sessions_since.is_none() && self.locks_since.is_none();
+        let number = self.number.filter(|_| is_whole)?;
+        let (sessions, locks) = (self.sessions.clone().into_owned(), self.locks.clone().into_owned());
+        Some((Arc::new(Lists { server_time: self.server_time, sessions, locks }), number))
+    }
+
     /// The line of a sample.
     pub(super) fn of(sample: &'a Sample, numbers: Numbers) -> Self {
         let Sample {
@@ -176,7 +212,7 @@ impl<'a> PgLine<'a> {
 
     /// The same line with sessions and locks as what differs from an earlier sample, where both have them: from that of
     /// this number, or from the one before.
-    pub(super) fn since(mut self, before: &Sample, number: Option<Number>) -> Self {
+    pub(super) fn since(mut self, before: Before<'_>, number: Option<Number>) -> Self {
         self.of = number;
         if let (Some(before), Some(now)) = (before.sessions.value(), self.sessions.value()) {
             self.sessions_since = Some(Delta::between(before, now, |session| session.id.pid));
@@ -192,7 +228,7 @@ impl<'a> PgLine<'a> {
 
     /// The same line with sessions and locks in full; `None` where they differ from a sample that was lost. So many bytes
     /// there is `room` for: who has not written the file as we do could say "the same twice" over and over again.
-    pub(super) fn in_full(mut self, before: Option<&Sample>, room: &mut usize) -> Option<Self> {
+    pub(super) fn in_full(mut self, before: Option<Before<'_>>, room: &mut usize) -> Option<Self> {
         if let Some(delta) = self.sessions_since.take() {
             let sessions = delta.applied_to(before?.sessions.value()?, *room / size_of::<Session>())?;
             *room = room.saturating_sub(sessions.len() * size_of::<Session>());

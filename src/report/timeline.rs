@@ -80,7 +80,7 @@ pub(super) fn markdown(app: &App, span: &Span) -> String {
         if span.redacted { "; literals of statements were left out" } else { "" }
     );
     for at in &span.cuts {
-        out += &format!("The recording is damaged at {}: some seconds are missing.\n\n", clock(*at));
+        out += &format!("The recording is damaged at {}: samples after that are missing.\n\n", clock(*at));
     }
     summary(&mut out, app);
     table_of_events(&mut out, app);

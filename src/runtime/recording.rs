@@ -166,7 +166,9 @@ impl Recordings {
     /// Waits until everything is on the disk, but not for long.
     pub(super) fn finish(&mut self) {
         let file = self.file.take().map(|(_, recorder)| recorder);
-        for recorder in self.rolling.take().into_iter().chain(file) {
+        let mut recorders: Vec<Recorder> = self.rolling.take().into_iter().chain(file).collect();
+        recorders.iter_mut().for_each(Recorder::end);
+        for recorder in recorders {
             recorder.finish(END_LIMIT);
         }
         if let Some(ending) = self.ending.take() {

@@ -337,30 +337,58 @@ fn what_follows_a_lost_opening_is_not_taken_for_more_of_what_was_before() {
     }
 }
 
-/// Sessions and locks are written in full once a minute, and what differs from that in between.
-#[test]
-fn a_lost_frame_costs_a_minute_at_most() {
+/// Samples of so many seconds, whose counters are read anew where this says so, in frames of five.
+fn steady(seconds: i64, reading: impl Fn(i64) -> i64) -> Vec<Vec<u8>> {
     let mut written = vec![Entry::Opening(opening(0, false))];
-    written.extend((1..=300).map(|second| {
+    let mut counters = (0, None);
+    written.extend((1..=seconds).map(|second| {
         let mut sample = moment::postgres(second, false);
-        sample.statements = Reading::Unavailable(Reason::new("not installed"));
+        if counters.0 != reading(second) {
+            counters = (reading(second), sample.statements.value().cloned());
+        }
+        sample.statements = match &counters.1 {
+            Some(read) => Reading::Fresh(Arc::clone(read)),
+            None => Reading::Unavailable(Reason::new("not installed")),
+        };
         script::sample(0, second, Body::Postgres(Arc::new(sample)))
     }));
-    let frames = frames(&written, 5, false);
-    let read_without = |lost: Option<usize>| {
-        let mut decoder = Decoder::default();
-        let of =
-            |(n, frame): (usize, &Vec<u8>)| (Some(n) != lost).then(|| lines(&frame[HEADER_BYTES..]).unwrap());
-        let kept: Vec<Vec<u8>> = frames.iter().enumerate().filter_map(of).collect();
-        kept.iter()
-            .map(|lines| decoder.read(lines).unwrap().0.iter().filter_map(place).count())
-            .sum::<usize>()
-    };
-    assert_eq!(read_without(None), 300);
-    for lost in 1..frames.len() {
-        let count = read_without(Some(lost));
-        assert!(300 - 65 <= count, "without frame {lost}: {count} samples");
+    frames(&written, 5, false)
+}
+
+/// How many samples are read without some frames, and how often it is told that something is missing.
+fn read_without(frames: &[Vec<u8>], lost: Option<usize>) -> (usize, usize) {
+    let mut bytes = frames.concat();
+    if let Some(lost) = lost {
+        let place = frames[..lost].concat().len() + HEADER_BYTES + 40;
+        bytes[place] ^= 1;
     }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let given = given(file.path()).unwrap();
+    (given.samples().count(), given.cuts)
+}
+
+/// Sessions and locks are written in full once a minute, and what differs from that in between.
+#[test]
+fn a_lost_frame_costs_a_minute_at_most_and_is_told_once() {
+    let frames = steady(300, |_| 0);
+    assert_eq!(read_without(&frames, None), (300, 0));
+    for lost in 1..frames.len() {
+        let (count, cuts) = read_without(&frames, Some(lost));
+        assert!(300 - 65 <= count, "without frame {lost}: {count} samples");
+        assert_eq!(cuts, 1, "without frame {lost}");
+    }
+}
+
+/// The frame that is lost held counters, which the sample after it refers to whose sessions were written in full.
+#[test]
+fn what_was_written_in_full_is_known_also_where_its_sample_is_not() {
+    // They are read at second 64, in the frame before the one that begins with sessions in full, and not before 71.
+    let frames = steady(130, |second| (second + 6) / 7);
+    let (all, _) = read_without(&frames, None);
+    let (count, cuts) = read_without(&frames, Some(60 / 5));
+    // The frame itself, those until the next reading, and what differs from the last of those.
+    assert_eq!((all, all - count, cuts), (130, 5 + 6 + 4, 1));
 }
 
 proptest! {

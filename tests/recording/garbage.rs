@@ -150,3 +150,23 @@ fn a_list_that_doubles_with_each_line_ends_somewhere() {
     let (entries, lost) = Decoder::default().read(&lines.join(&b'\n')).unwrap();
     assert!((1..30).contains(&entries.len()) && 10 < lost, "{} entries, {lost} lost", entries.len());
 }
+
+/// What later frames refer to was written in full: a list that refers to another is none of those, whatever it says.
+#[test]
+fn a_list_cannot_grow_from_frame_to_frame() {
+    let first = LINES.iter().position(|line| line.starts_with(b"{\"postgres\"")).unwrap();
+    let mut sample: Value = serde_json::from_slice(&LINES[first]).unwrap();
+    let count = sample["postgres"][1]["sessions"]["Fresh"].as_array().unwrap().len();
+    let number = sample["postgres"][1]["number"].as_u64().unwrap();
+    let mut decoder = Decoder::default();
+    assert_eq!(decoder.read(&LINES[..=first].join(&b'\n')).unwrap().1, 0);
+    let mut read = |count: usize, of: u64| {
+        sample["postgres"][1]["of"] = of.into();
+        sample["postgres"][1]["number"] = (number + 1).into();
+        sample["postgres"][1]["sessions_since"] = json!([{"same": [0, count]}, {"same": [0, count]}]);
+        decoder.read(&serde_json::to_vec(&sample).unwrap()).unwrap().1
+    };
+    assert_eq!(read(count, number), 0, "twice those of the first");
+    assert_eq!(read(2 * count, number + 1), 1, "twice those of the second");
+    assert_eq!(read(2 * count, number), 1, "they are still as many as in the first");
+}

@@ -33,6 +33,8 @@ pub struct Reader {
     pub opening: Opening,
     /// Where its end is cut off, until that was told.
     cut_off: Option<Cut>,
+    /// Whether something was missing from the frame before.
+    is_cut: bool,
 }
 
 /// Something that is missing: damaged frames, or lines that nothing can be made of.
@@ -77,7 +79,8 @@ impl Reader {
             redacted: false,
             targets: Vec::new(),
         };
-        let mut reader = Self { files, frames, next: 0, decoder: Decoder::default(), opening, cut_off };
+        let decoder = Decoder::default();
+        let mut reader = Self { files, frames, next: 0, decoder, opening, cut_off, is_cut: false };
         while let Some(read) = reader.read() {
             let (entries, _) = read.map_err(|error| format!("{names}: {error}"))?;
             let opening = entries.into_iter().find_map(|entry| match entry {
@@ -108,12 +111,17 @@ impl Reader {
             return Some(Ok((Vec::new(), Some(self.cut_off.take()?))));
         };
         self.next += 1;
-        let cut = Cut { at: place.header.at };
-        let Some(lines) = self.bytes(place).ok().and_then(|frame| lines(&frame).ok()) else {
-            return Some(Ok((Vec::new(), Some(cut))));
+        let read = match self.bytes(place).ok().and_then(|frame| lines(&frame).ok()) {
+            Some(lines) => self.decoder.read(&lines),
+            None => Ok((Vec::new(), 1)),
         };
-        Some(match self.decoder.read(&lines) {
-            Ok((entries, lost)) => Ok((entries, (lost > 0 || place.follows_gap).then_some(cut))),
+        Some(match read {
+            Ok((entries, lost)) => {
+                // What refers to something that is missing is missing with it, and told once.
+                let was_cut = std::mem::replace(&mut self.is_cut, lost > 0);
+                let is_new = place.follows_gap || (lost > 0 && !was_cut);
+                Ok((entries, is_new.then_some(Cut { at: place.header.at })))
+            }
             Err(version) => Err(format!(
                 "written by a later version of dbtriage (form {version}, this one reads up to {})",
                 crate::recording::VERSION
@@ -133,6 +141,7 @@ impl Reader {
     fn start_at(&mut self, frame: usize) {
         self.next = frame;
         self.decoder = Decoder::default();
+        self.is_cut = false;
     }
 
     fn bytes(&mut self, place: Place) -> io::Result<Vec<u8>> {

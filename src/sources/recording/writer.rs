@@ -69,7 +69,7 @@ pub struct Kept {
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handed {
-    /// It is written as soon as may be.
+    /// It is written with its frame.
     Kept,
     /// The disk is too slow: it is missing.
     GivenUp,
@@ -136,7 +136,8 @@ impl Recorder {
         kept.map(|kept| Kept { given_up: self.given_up, ..kept })
     }
 
-    fn end(&mut self) {
+    /// No more entries come: what is there is written. [`Self::finish`] waits for that.
+    pub fn end(&mut self) {
         self.entries = None;
         self.wake();
     }
