@@ -307,7 +307,8 @@ impl Session {
                 Some(sample) = samples.recv() => {
                     let target = sample.target;
                     self.take(Msg::Sample(Box::new(sample)));
-                    beat.gather(target, self.app.observers.len(), instant());
+                    let giving = self.app.observers.iter().filter(|it| it.outage().is_none()).count();
+                    beat.gather(target, giving, instant());
                 }
                 () = beat.wait(), if is_shown => {}
                 () = tokio::time::sleep(wake) => {

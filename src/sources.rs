@@ -33,7 +33,7 @@ pub struct Pace {
 /// How long a report waits for locks and names.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How soon after the first reading the second comes at the latest.
+/// How soon after the first reading the second comes.
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Pace {
@@ -69,11 +69,13 @@ impl Pace {
         self.begun + interval * u32::try_from(beats).unwrap_or(u32::MAX)
     }
 
-    /// When to read for the second time: soon on the screen, however long the interval, because rates need two readings,
-    /// and what the first did not wait for has come by then.
-    pub(in crate::sources) fn second(&self, at: Instant) -> Instant {
-        let next = self.next(at);
-        if self.is_report() { next } else { next.min(at + SECOND) }
+    /// When to read for the second time after a first reading that was complete at a time, with the next due at another:
+    /// soon on the screen, however long the interval, because rates need two readings, and what the first did not wait
+    /// for has come by then. Only where there is time for one more.
+    pub(in crate::sources) fn second(&self, complete: Instant, next: Instant) -> Instant {
+        let soon = complete + SECOND;
+        let is_extra = !self.is_report() && soon < next && self.next(soon) == next;
+        if is_extra { soon } else { next }
     }
 
     /// How long a tick waits for what the other connections read: a report has no later tick to show it in.
@@ -109,9 +111,13 @@ mod tests {
 
     #[test]
     fn the_second_reading_does_not_wait_for_a_long_interval() {
-        let second =
-            |pace: Pace| (pace.second(pace.begun + Duration::from_millis(5)) - pace.begun).as_millis();
+        let second = |pace: Pace| {
+            let next = pace.next(pace.begun);
+            (pace.second(pace.begun + Duration::from_millis(5), next) - pace.begun).as_millis()
+        };
         assert_eq!(second(Pace::screen(Duration::from_secs(5))), 1005);
+        // A reading less than half an interval before the next would only take its place.
+        assert_eq!(second(Pace::screen(Duration::from_secs(2))), 2000);
         assert_eq!(second(Pace::screen(Duration::from_millis(500))), 500);
         assert_eq!(second(Pace::report(Duration::from_secs(5))), 5000);
     }

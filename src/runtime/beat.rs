@@ -21,7 +21,7 @@ pub(super) struct Beat {
     answered: Option<Instant>,
     /// When, and whether somebody waits for it; `None` while nothing has changed.
     due: Option<(Instant, bool)>,
-    /// The targets of which a sample was taken since the last frame.
+    /// The targets of which a sample was taken in this round; whose second comes begins another.
     gathered: BTreeSet<TargetId>,
 }
 
@@ -37,9 +37,11 @@ impl Beat {
         self.due = Some((self.due.map_or(allowed, |(due, _)| due.min(allowed)), true));
     }
 
-    /// A sample of one of so many targets was taken.
+    /// A sample of one of so many targets was taken that give any.
     pub(super) fn gather(&mut self, target: TargetId, targets: usize, now: Instant) {
-        self.gathered.insert(target);
+        if !self.gathered.insert(target) {
+            self.gathered = BTreeSet::from([target]);
+        }
         let at = if self.gathered.len() < targets { now + GATHERING } else { now };
         let (due, is_answer) = self.due.unwrap_or((at, false));
         self.due = Some((due.min(at), is_answer));
@@ -49,7 +51,6 @@ impl Beat {
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let Some((_, is_answer)) = self.due.filter(|(due, _)| *due <= now) else { return false };
         self.due = None;
-        self.gathered.clear();
         if is_answer {
             self.answered = Some(now);
         }
@@ -97,7 +98,6 @@ mod tests {
         let taken = begun + ms(1000);
         let (one, other) = (TargetId(0), TargetId(1));
         beat.gather(one, 2, taken);
-        beat.gather(one, 2, taken + ms(10));
         assert!(!beat.is_due(taken + ms(20)));
         beat.gather(other, 2, taken + ms(30));
         assert!(beat.is_due(taken + ms(30)) && !beat.is_due(taken + ms(500)));
@@ -107,12 +107,17 @@ mod tests {
         let taken = begun + ms(2000);
         beat.gather(one, 2, taken);
         assert!(!beat.is_due(taken + ms(99)));
-        // One that does not answer is not waited for longer.
+        // One that does not answer is not waited for longer, and shown at once when it does.
         assert!(beat.is_due(taken + ms(100)));
+        beat.gather(other, 2, taken + ms(150));
+        assert!(beat.is_due(taken + ms(150)));
+        // The same where a key was answered between the two.
         let taken = begun + ms(3000);
         beat.gather(one, 2, taken);
         beat.soon(taken);
         assert!(beat.is_due(taken));
+        beat.gather(other, 2, taken + ms(10));
+        assert!(beat.is_due(taken + ms(10)));
         beat.gather(one, 1, taken + ms(1000));
         assert!(beat.is_due(taken + ms(1000)));
     }

@@ -238,8 +238,7 @@ impl Reader {
         loop {
             sleep_until(next).await;
             let pace = *self.pace.borrow_and_update();
-            let at = Instant::now();
-            next = if std::mem::take(&mut is_first) { pace.second(at) } else { pace.next(at) };
+            next = pace.next(Instant::now());
             let asked_at = now();
             let outcome = match &mut connection {
                 Some(open) => self.read(open, pace).await,
@@ -247,6 +246,7 @@ impl Reader {
                     Ok(mut open) => {
                         let outcome = self.read(&mut open, pace).await;
                         connection = Some(open);
+                        is_first = true;
                         outcome
                     }
                     Err(error) => Err(error),
@@ -256,6 +256,9 @@ impl Reader {
                 Ok(sample) => {
                     backoff.reset();
                     self.failing_since = None;
+                    if std::mem::take(&mut is_first) {
+                        next = pace.second(Instant::now(), next);
+                    }
                     (Body::Redis(Arc::new(sample)), None)
                 }
                 Err(error) => {

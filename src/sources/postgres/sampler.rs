@@ -170,10 +170,8 @@ impl Sampler {
         self.delivered = false;
         self.wal_apart = false;
         // The first names come from another connection, opened at the same moment.
-        drop(
-            timeout(self.pace().patience(NAMES_LIMIT), self.wires.catalog.wait_for(|catalog| catalog.ready))
-                .await,
-        );
+        let limit = self.pace().patience(NAMES_LIMIT);
+        drop(timeout(limit, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
         let mut late: Option<Asked> = None;
         // It may be the connection that is dead and not the server (a firewall that forgot it, a backend that was
         // stopped), and TCP finds out late.
@@ -190,8 +188,7 @@ impl Sampler {
                     () = &mut lost => return Lost::Connection(Reason::new("connection lost")),
                 }
                 let at = Instant::now();
-                let pace = self.pace();
-                next = if self.delivered { pace.next(at) } else { pace.second(at) };
+                next = self.pace().next(at);
                 let plan = self.plan(connection, at);
                 let heard_bytes = connection.line.heard_bytes();
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
@@ -223,8 +220,12 @@ impl Sampler {
                 continue;
             };
             another = None;
+            let is_first = !self.delivered;
             if let Err(lost) = self.take(answer, (asked.at, asked.sent), connection, backoff).await {
                 return lost;
+            }
+            if is_first && self.delivered {
+                next = self.pace().second(Instant::now(), next);
             }
         }
     }
