@@ -69,8 +69,7 @@ fn statements_that_are_slow_or_have_become_slow_are_named_and_slow_all_execution
     regressed.assert_says(&["SELECT id, pg_sleep($1) FROM orders", "x its average of "]);
     found.assert_judged("warning", 250.0, "ms");
     found.assert_near(slow.1 / slow.0, 0.1);
-    let takes = dbtriage::format::duration_ms(found.evidence.value);
-    found.assert_says(&[&format!("SELECT count(*), pg_sleep($1) FROM customers takes {takes} on average")]);
+    found.assert_says(&["SELECT count(*), pg_sleep($1) FROM customers takes 30", "ms on average"]);
     all.assert_judged("warning", 100.0, "ms");
     // The few calls of the test itself are in it too.
     all.assert_near((ms + slow.1) / (calls + slow.0), 0.2);
@@ -82,7 +81,7 @@ fn many_more_transactions_than_usual_and_their_rollbacks_are_counted() {
     let lab = alone();
     let server = lab.primary().clone();
     let admin = server.client("postgres", "shop").unwrap();
-    reset_counters(&server, "6s");
+    reset_counters(&server, "3s");
     let counters = |admin: &Client| {
         let of_all = |counters: &str| {
             number(admin, &format!("SELECT sum({counters}) FROM pg_stat_database WHERE datname IS NOT NULL"))
