@@ -61,9 +61,13 @@ impl Pace {
     }
 
     /// When to read again after a reading that began at a time: on the beat that all sources share, so that one frame
-    /// shows what they have read, and not sooner than half an interval, of which rates would say little.
+    /// shows what they have read, and not sooner than half an interval, of which rates would say little. A report has no
+    /// frames, and watches as long as was asked for, which a reading that is on the beat sooner would shorten.
     pub(in crate::sources) fn next(&self, at: Instant) -> Instant {
         let interval = self.interval.max(Duration::from_millis(1));
+        if self.is_report() {
+            return at + interval;
+        }
         let least = at.saturating_duration_since(self.begun) + interval / 2;
         let beats = least.as_nanos().div_ceil(interval.as_nanos());
         self.begun + interval * u32::try_from(beats).unwrap_or(u32::MAX)
@@ -71,10 +75,14 @@ impl Pace {
 
     /// When to read for the second time after a first reading that was complete at a time, with the next due at another:
     /// soon on the screen, however long the interval, because rates need two readings, and what the first did not wait
-    /// for has come by then. Only where there is time for one more.
+    /// for has come by then. Only where there is time for one more. The time of a report begins when the first reading
+    /// is complete.
     pub(in crate::sources) fn second(&self, complete: Instant, next: Instant) -> Instant {
+        if self.is_report() {
+            return self.next(complete);
+        }
         let soon = complete + SECOND;
-        let is_extra = !self.is_report() && soon < next && self.next(soon) == next;
+        let is_extra = soon < next && self.next(soon) == next;
         if is_extra { soon } else { next }
     }
 
@@ -119,6 +127,15 @@ mod tests {
         // A reading less than half an interval before the next would only take its place.
         assert_eq!(second(Pace::screen(Duration::from_secs(2))), 2000);
         assert_eq!(second(Pace::screen(Duration::from_millis(500))), 500);
-        assert_eq!(second(Pace::report(Duration::from_secs(5))), 5000);
+    }
+
+    #[test]
+    fn a_report_spans_the_time_that_was_asked_for_however_slow_its_first_reading_was() {
+        let pace = Pace::report(Duration::from_secs(1));
+        let after = |ms: u64| pace.begun + Duration::from_millis(ms);
+        // Asked after 400 ms, answered after 700.
+        let second = pace.second(after(700), pace.next(after(400)));
+        assert_eq!((second - pace.begun).as_millis(), 1700);
+        assert_eq!((pace.next(second) - pace.begun).as_millis(), 2700);
     }
 }
