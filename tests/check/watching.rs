@@ -38,12 +38,18 @@ pub(crate) fn watch_from_now(time: &str, limits: &str, targets: &[&str], admins:
         wait_for(admin, "the end of a watch", &format!("SELECT count(*) = 0 {of_the_program}"));
     }
     let watch = watch(time, limits, targets);
-    // The counters of statements come last of all that a tick reads.
-    let read = format!("{of_the_program} AND state = 'idle' AND query LIKE '%dbtriage:statements%'");
     for admin in admins {
-        wait_for(admin, "the first sample", &format!("SELECT count(*) > 0 {read}"));
+        wait_for_first_sample(admin);
     }
     watch
+}
+
+/// Waits until the program has read its first sample of a server. The counters of statements come last of it, and are
+/// read before it on another connection: of the program's, the sampler's is opened first.
+fn wait_for_first_sample(admin: &Client) {
+    let first = "SELECT state, query FROM pg_stat_activity WHERE application_name = 'dbtriage' ORDER BY backend_start LIMIT 1";
+    let sampled = "count(*) = 1 AND bool_and(state = 'idle' AND query LIKE '%dbtriage:statements%')";
+    wait_for(admin, "the first sample", &format!("SELECT {sampled} FROM ({first}) AS sampler"));
 }
 
 /// Waits until a statement answers with true.

@@ -20,8 +20,8 @@ fn own_backend(client: &Client, names: &str) -> i32 {
     found.unwrap()
 }
 
-const SAMPLER: &str =
-    "clock|activity|databases|wal|walsenders|slots|walreceiver|prepared|statements|statementsinfo";
+/// Without the counters of statements, which another connection reads once as well.
+const SAMPLER: &str = "clock|activity|databases|wal|walsenders|slots|walreceiver|prepared";
 const LOCKS: &str = "locks|holdings|advisory|blockingpids|relations|texts";
 const CONTROL: &str = "warm|observe|cancel|terminate";
 
