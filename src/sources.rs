@@ -11,6 +11,7 @@ pub mod redis;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::model::TargetId;
@@ -28,6 +29,11 @@ pub struct Pace {
     pub tables_of: Option<TargetId>,
     /// The beat is counted from here, the same for all sources.
     begun: Instant,
+}
+
+/// The time by the clock that people read.
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// How long a report waits for locks and names.

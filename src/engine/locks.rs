@@ -10,6 +10,7 @@ mod queue;
 mod tree;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -149,9 +150,9 @@ pub struct WaitsFor {
     /// The object.
     pub tag: LockTag,
     /// The mode that is wanted.
-    pub mode: String,
+    pub mode: Arc<str>,
     /// The object in words.
-    pub object: String,
+    pub object: Arc<str>,
 }
 
 impl Forest {

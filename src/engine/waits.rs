@@ -176,11 +176,13 @@ impl WaitHistory {
     /// Adds who is active in a sample; nothing where sessions or their states cannot be seen.
     pub(super) fn observe(&mut self, sample: &Sample, taken_at: Timestamp) {
         let Some(sessions) = sample.sessions.value().filter(|_| sees_all(sample)) else { return };
-        let others = sessions.iter().filter(|session| session.is_client() && !is_own(sample, session));
+        let is_meant = |session: &&Session| {
+            session.state != Some(State::Idle) && session.is_client() && !is_own(sample, session)
+        };
         let mut counts = [0; Class::COUNT];
         let mut entries = Vec::new();
         let mut idle_in_transaction = 0;
-        for session in others {
+        for session in sessions.iter().filter(is_meant) {
             match session.state {
                 Some(State::Active) => {
                     let entry = self.entry(session);

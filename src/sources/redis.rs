@@ -20,11 +20,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::wire::Connection;
-use super::Pace;
 use super::backoff::{Backoff, Retry};
 use super::postgres::settings::Secret;
 use super::postgres::wire::guarded::Fault;
 use super::postgres::{ConnectError, Cure};
+use super::{Pace, now};
 use crate::format::seconds_between;
 use crate::model::redis::{Sample as RedisSample, Upkeep};
 use crate::model::{Body, Outage, OutageKind, Reason, Sample, Target};
@@ -332,8 +332,4 @@ pub fn looks_like_url(text: &str) -> bool {
     ["redis://", "rediss://", "valkey://", "valkeys://", "redis+unix://", "unix://"]
         .iter()
         .any(|scheme| text.starts_with(scheme))
-}
-
-fn now() -> Timestamp {
-    Timestamp::now()
 }

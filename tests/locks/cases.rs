@@ -49,7 +49,7 @@ fn an_idle_session_that_holds_an_advisory_lock_is_a_root() {
         assert_eq!(session_of(&tick, holder.pid()).state, Some(State::Idle));
         assert_eq!(forest.blocked_by(waiter.pid()), [holder.pid()]);
         let wait = forest.find(waiter.pid()).unwrap().waits_for.clone().unwrap();
-        assert_eq!(wait.object, "advisory 4711");
+        assert_eq!(&*wait.object, "advisory 4711");
         assert_eq!(forest.held_by(forest.find(waiter.pid()).unwrap()), [holder.pid()]);
         let advice = forest.advice(root);
         assert_eq!((advice.action, advice.pid), (AdvisedAction::Terminate, Some(holder.pid())));
@@ -113,7 +113,7 @@ fn selects_queue_behind_an_alter_that_waits_for_a_long_select() {
             assert_eq!(forest.blocked_by(pid), [chain.alter.pid()]);
             assert_eq!(truth[&pid], [chain.alter.pid()].into());
             let node = forest.find(pid).unwrap();
-            assert_eq!(node.waits_for.as_ref().unwrap().object, "orders");
+            assert_eq!(node.waits_for.as_ref().unwrap().object.as_ref(), "orders");
             // Nobody holds it in a mode that keeps a SELECT out.
             assert_eq!(forest.held_by(node), [0; 0]);
         }
@@ -253,7 +253,7 @@ fn of_three_who_update_a_row_each_stands_once() {
         let object = |pid: i32| forest.find(pid).unwrap().waits_for.as_ref().unwrap().object.clone();
         assert!(object(first).starts_with("tx "), "{}", object(first));
         let place = client.cell("SELECT ctid FROM orders WHERE id = 1").unwrap();
-        assert_eq!(object(second), format!("tuple {place} of orders"));
+        assert_eq!(*object(second), *format!("tuple {place} of orders"));
         assert_eq!(object(third), object(second));
         assert_eq!(forest.find(root.pid()).unwrap().behind, 3);
     });
@@ -306,7 +306,7 @@ fn an_index_built_concurrently_waits_for_an_open_transaction() {
             writer.pid()
         );
         assert_eq!(&*wait.tag.locktype, "virtualxid");
-        assert_eq!(wait.object, format!("virtual tx {}", client.cell(&of_writer).unwrap()));
+        assert_eq!(*wait.object, *format!("virtual tx {}", client.cell(&of_writer).unwrap()));
         assert_eq!(forest.held_by(forest.find(builder.pid()).unwrap()), [writer.pid()]);
 
         writer.execute("ROLLBACK").unwrap();

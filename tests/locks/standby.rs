@@ -52,7 +52,10 @@ fn a_reader_of_a_standby_waits_for_the_process_that_replays() {
         assert_eq!(children(forest, root), [reader.pid()]);
         assert_eq!(forest.blocked_by(reader.pid()), [startup]);
         assert_eq!(forest.advice(root).action, AdvisedAction::None);
-        assert_eq!(forest.find(reader.pid()).unwrap().waits_for.as_ref().unwrap().object, "customers");
+        assert_eq!(
+            forest.find(reader.pid()).unwrap().waits_for.as_ref().unwrap().object.as_ref(),
+            "customers"
+        );
 
         locker.execute("ROLLBACK").unwrap();
         flush(&stage.client());
@@ -85,7 +88,7 @@ fn the_process_that_replays_waits_for_a_reader_of_the_standby() {
         assert_eq!(children(forest, replay), [late.pid()]);
         assert_eq!(forest.blocked_by(late.pid()), [startup]);
         let wait = replay.waits_for.as_ref().unwrap();
-        assert_eq!((wait.object.as_str(), wait.mode.as_str()), ("customers", "AccessExclusiveLock"));
+        assert_eq!((&*wait.object, &*wait.mode), ("customers", "AccessExclusiveLock"));
         // Nobody is told to end the replay.
         let advice = forest.advice(root);
         assert_eq!((advice.action, advice.pid), (AdvisedAction::Terminate, Some(reader.pid())));

@@ -19,7 +19,7 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     let mut found: Vec<(f64, Found)> = sessions
         .iter()
         .filter(|session| {
-            !is_own(sample, session) && session.state.is_some_and(State::is_idle_in_transaction)
+            session.state.is_some_and(State::is_idle_in_transaction) && !is_own(sample, session)
         })
         .filter_map(|session| {
             let seconds = format::seconds_between(session.state_change?, sample.server_time);

@@ -23,7 +23,7 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
     let sample = &tick.sample;
     let limits = &situation.thresholds.idle_sessions_seconds;
     let idle = sample.sessions.value().into_iter().flatten().filter(|session| {
-        session.is_client() && !is_own(sample, session) && session.state == Some(State::Idle)
+        session.state == Some(State::Idle) && session.is_client() && !is_own(sample, session)
     });
     let ages = idle.filter_map(|session| {
         let seconds = format::seconds_between(session.state_change?, sample.server_time);

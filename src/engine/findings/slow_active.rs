@@ -30,10 +30,10 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
         return Verdict::NotYet("needs pg_read_all_stats (part of pg_monitor)");
     }
     let is_meant = |session: &&Session| {
-        session.is_client()
+        session.state == Some(State::Active)
+            && session.is_client()
             && session.leader_pid.is_none()
             && !is_own(sample, session)
-            && session.state == Some(State::Active)
             && !session.waits_for_sessions()
             && !is_maintenance(&session.query)
             && !is_protected(&session.application_name, &situation.thresholds.protected)

@@ -113,7 +113,7 @@ impl Node {
         self.waits_for.as_ref().is_some_and(|wait| {
             &*wait.tag.locktype == "relation"
                 && matches!(
-                    wait.mode.as_str(),
+                    &*wait.mode,
                     "AccessExclusiveLock" | "ShareRowExclusiveLock" | "ExclusiveLock" | "ShareLock"
                 )
         })

@@ -1,7 +1,8 @@
 //! The wait graph: parties (sessions with their parallel workers, prepared transactions) and the objects between
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use foldhash::HashMap;
 
@@ -27,9 +28,9 @@ pub(super) struct Graph {
     pub(super) parties: Vec<Party>,
     pub(super) objects: Vec<(LockTag, Object)>,
     /// For each waiting process: the object, and its place in that queue.
-    pub(super) waits: BTreeMap<i32, (usize, usize)>,
+    waits: HashMap<i32, (usize, usize)>,
     /// The modes that are waited for, word for word.
-    pub(super) wanted_modes: BTreeMap<i32, String>,
+    pub(super) wanted_modes: HashMap<i32, Arc<str>>,
     /// The party of each process that holds or waits.
     pub(super) party_of: HashMap<i32, PartyId>,
     /// For each party, its waiting processes.
@@ -70,7 +71,7 @@ impl Graph {
                 // Nonsense guard: a process waits for one lock at a time; further rows would lose it.
                 Some(pid) if graph.wanted_modes.contains_key(&pid) => {}
                 Some(pid) => {
-                    graph.wanted_modes.insert(pid, row.mode.to_string());
+                    graph.wanted_modes.insert(pid, Arc::clone(&row.mode));
                     // Before 14 nobody says when a wait began: the start of the statement is the nearest.
                     let began = graph.sessions.get(&pid).and_then(|place| context.sessions.get(*place));
                     let began =
@@ -180,9 +181,9 @@ impl Graph {
         self.sessions.get(&pid).and_then(|place| context.sessions.get(*place))
     }
 
-    /// The object that a process waits for.
-    pub(super) fn tag(&self, pid: i32) -> Option<&LockTag> {
-        self.waits.get(&pid).and_then(|(object, _)| self.objects.get(*object)).map(|(tag, _)| tag)
+    /// The place of the object that a process waits for.
+    pub(super) fn object_of(&self, pid: i32) -> Option<usize> {
+        self.waits.get(&pid).map(|(object, _)| *object)
     }
 
     /// The party as `pg_blocking_pids` names it: 0 where there is no process.

@@ -284,7 +284,7 @@ fn a_wait_for_a_safe_snapshot_stands_under_the_transactions_it_waits_for() {
     // Either of the two holds it up, so neither alone would free it.
     assert_eq!(drawn(&forest), "1 1/1/0\n  3 0/0/0 also [2]\n2 1/1/0\n");
     let waiter = forest.find(3).unwrap();
-    assert_eq!(waiter.waits_for.as_ref().unwrap().mode, "SafeSnapshot");
+    assert_eq!(waiter.waits_for.as_ref().unwrap().mode.as_ref(), "SafeSnapshot");
     assert_eq!(waiter.wait_seconds, Some(100.0));
 }
 

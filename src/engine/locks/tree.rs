@@ -2,6 +2,7 @@
 //! node knows how many wait behind it. Thousands in one queue must cost no more than a few milliseconds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foldhash::HashMap;
 
@@ -15,8 +16,10 @@ use crate::model::postgres::{Session, State};
 pub(super) fn grow(graph: Graph, context: &Context<'_>) -> Forest {
     let edges = edges(&graph);
     let components = strongly_connected(&edges);
+    let objects: Vec<Arc<str>> =
+        graph.objects.iter().map(|(tag, _)| describe(tag, context.names).into()).collect();
     let mut nodes: Vec<Node> =
-        components.members.iter().map(|members| node(members, &graph, context)).collect();
+        components.members.iter().map(|members| node(members, &graph, &objects, context)).collect();
     let waits = components.waits(&graph, context);
     for (place, (node, behind)) in nodes.iter_mut().zip(behind(&components, &edges, &waits)).enumerate() {
         node.behind = behind.sessions;
@@ -248,7 +251,7 @@ fn wait_seconds(pid: i32, graph: &Graph, context: &Context<'_>) -> Option<f64> {
     Some(format::seconds_between(since, context.now).max(0.0))
 }
 
-fn node(members: &[PartyId], graph: &Graph, context: &Context<'_>) -> Node {
+fn node(members: &[PartyId], graph: &Graph, objects: &[Arc<str>], context: &Context<'_>) -> Node {
     let frees_now = graph.frees(members);
     if members.len() > 1 {
         let members: Vec<i32> = members.iter().map(|party| graph.pid_of(*party)).collect();
@@ -260,7 +263,17 @@ fn node(members: &[PartyId], graph: &Graph, context: &Context<'_>) -> Node {
         return Node::default();
     };
     match identity {
-        Party::Session(pid) => session_node(*pid, party, frees_now, graph, context),
+        Party::Session(pid) => {
+            let waits_for = |waiting| {
+                let place = graph.object_of(waiting)?;
+                Some(WaitsFor {
+                    tag: graph.objects.get(place)?.0.clone(),
+                    mode: Arc::clone(graph.wanted_modes.get(&waiting)?),
+                    object: Arc::clone(objects.get(place)?),
+                })
+            };
+            Node { frees_now, ..session_node(*pid, party, graph, waits_for, context) }
+        }
         Party::Prepared(place) => {
             let prepared = context.prepared.get(*place);
             Node {
@@ -278,23 +291,23 @@ fn node(members: &[PartyId], graph: &Graph, context: &Context<'_>) -> Node {
     }
 }
 
-fn session_node(pid: i32, party: PartyId, frees_now: usize, graph: &Graph, context: &Context<'_>) -> Node {
+fn session_node(
+    pid: i32,
+    party: PartyId,
+    graph: &Graph,
+    waits_for: impl Fn(i32) -> Option<WaitsFor>,
+    context: &Context<'_>,
+) -> Node {
     // A parallel group waits where one of its processes waits; the leader first.
     let group = graph.waiting_of.get(party);
     let waiting =
         group.and_then(|pids| pids.iter().copied().min_by_key(|waiting| (*waiting != pid, *waiting)));
-    let waits_for = waiting.and_then(|waiting| {
-        let tag = graph.tag(waiting)?.clone();
-        let mode = graph.wanted_modes.get(&waiting)?.clone();
-        Some(WaitsFor { object: describe(&tag, context.names), tag, mode })
-    });
     let session = graph.session(pid, context);
     Node {
         kind: if session.is_some() { NodeKind::Session } else { NodeKind::Unknown },
         pid: Some(pid),
         wait_seconds: waiting.and_then(|waiting| wait_seconds(waiting, graph, context)),
-        waits_for,
-        frees_now,
+        waits_for: waiting.and_then(waits_for),
         description: session.map(|session| description(session, context)).unwrap_or_default(),
         situation: session.map_or(RootSituation::Unknown, situation),
         ..Node::default()

@@ -246,8 +246,8 @@ impl Waiter {
             members: node.members.clone(),
             waits_for: node.waits_for.as_ref().map(|wait| WaitsFor {
                 lock_type: wait.tag.locktype.to_string(),
-                mode: wait.mode.clone(),
-                object: wait.object.clone(),
+                mode: wait.mode.to_string(),
+                object: wait.object.to_string(),
                 held_by: forest.held_by(node),
             }),
             wait_seconds: node.wait_seconds,

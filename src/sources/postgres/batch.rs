@@ -13,7 +13,8 @@ use super::error::statement_reason;
 use super::read;
 use super::sql::{self, Extension};
 use crate::model::postgres::{
-    DatabaseCounters, Oid, Prepared, Rights, Server, Session, Slot, Statement, Wal, WalReceiver, WalSender,
+    DatabaseCounters, Oid, Prepared, Rights, Sample, Server, Session, Slot, Statement, Wal, WalReceiver,
+    WalSender,
 };
 use crate::model::{Reading, Reason};
 
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     /// What is known of the server, which is asked for where it is not.
     pub(super) probed: Option<Probe>,
     pub(super) databases: Vec<Oid>,
+    /// What was read before: most of the sessions are what they were.
+    pub(super) before: Option<Arc<Sample>>,
     pub(super) extension: Option<Extension>,
     /// Whether the positions in the log are asked for one by one.
     pub(super) wal_apart: bool,
@@ -106,11 +109,14 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         Some(statement) => Some(client.query_typed(statement, &[]).await),
         None => None,
     };
-    let mut of_sessions = read::Sessions::default();
+    let before =
+        plan.before.as_ref().and_then(|before| before.sessions.value()).map_or(&[][..], Vec::as_slice);
+    let mut of_sessions = read::Sessions::after(before);
     let counters = async {
         match &counters {
             Some(sql) => {
-                Some(read::each(client.query_typed_raw(sql, read::NO_PARAMETERS), read::statement).await)
+                let rows = client.query_typed_raw(sql, read::NO_PARAMETERS);
+                Some(read::each(rows, 0, read::statement).await)
             }
             None => None,
         }
@@ -119,7 +125,9 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         client.query_typed_one(sql::CLOCK, &[]),
         optional(plan.probed.is_none().then_some(sql::PROBE)),
         optional(plan.probed.is_none().then_some(sql::RIGHTS)),
-        read::each(client.query_typed_raw(&activity, read::NO_PARAMETERS), |row| of_sessions.session(row)),
+        read::each(client.query_typed_raw(&activity, read::NO_PARAMETERS), before.len(), |row| {
+            of_sessions.session(row)
+        }),
         client.query_typed(sql::DATABASES, &databases),
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
@@ -256,6 +264,7 @@ mod tests {
         };
         let known = Probe { server: Arc::new(server), rights: Arc::new(rights), may_prepare: false };
         let plan = Plan {
+            before: None,
             major_num: 150_000,
             probed: Some(known),
             databases: Vec::new(),

@@ -393,3 +393,10 @@ pub(super) fn statement_reason(error: &tokio_postgres::Error, user: &str) -> Rea
 pub(super) fn innermost(error: &tokio_postgres::Error) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }
+
+/// Whether the server said that it is about to close the connection.
+pub(super) fn is_going_down(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
+    })
+}

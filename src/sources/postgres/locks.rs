@@ -255,7 +255,9 @@ impl<'a> Reader<'a> {
         let asked = Instant::now();
         // The time of the answer's beginning is unknown; that of asking is on the safe side of its age.
         let clock = self.line.client.query_typed_one(sql::CLOCK, &[]);
-        let rows = read::each(self.line.client.query_typed_raw(&statement, read::NO_PARAMETERS), read::lock);
+        let mut locks = read::Locks::default();
+        let rows = self.line.client.query_typed_raw(&statement, read::NO_PARAMETERS);
+        let rows = read::each(rows, 0, |row| locks.lock(row));
         let waiting: [(&(dyn ToSql + Sync), Type); 1] = [(&safe_snapshots, Type::INT4_ARRAY)];
         let snapshots = async {
             if safe_snapshots.is_empty() {
@@ -424,10 +426,11 @@ impl<'a> Reader<'a> {
                 None => None,
             }
         };
-        let (rows, blockers) = futures::join!(client.query_typed(&statement, &held), blockers);
+        let mut locks = read::Locks::default();
+        let rows = read::each(client.query_typed_raw(&statement, held), 0, |row| locks.lock(row));
+        let (rows, blockers) = futures::join!(rows, blockers);
         let reason = |error: tokio_postgres::Error| statement_reason(&error, &self.line.user);
-        let locks: Result<Vec<Lock>, _> = rows.map_err(reason)?.iter().map(read::lock).collect();
-        let locks = locks.map_err(reason)?;
+        let locks = rows.map_err(reason)?;
         let blockers = blockers.transpose().map_err(reason)?;
         let blockers = blockers.map(|row| read::get::<Vec<i32>>(&row, 0)).transpose().map_err(reason)?;
         self.read_relations(locks.iter().filter_map(|lock| self.nameable(lock)).collect()).await;

@@ -21,13 +21,14 @@ use crate::text::without_password;
 /// For a statement that has none.
 pub(super) const NO_PARAMETERS: [(&(dyn ToSql + Sync), Type); 0] = [];
 
-/// What is made of each row as it comes: of thousands none is held for longer.
+/// What is made of each row as it comes, of some `expected` rows: of thousands none is held for longer.
 pub(super) async fn each<T>(
     rows: impl Future<Output = Result<RowStream, Error>>,
+    expected: usize,
     mut one: impl FnMut(&Row) -> Result<T, Error>,
 ) -> Result<Vec<T>, Error> {
     let mut rows = pin!(rows.await?);
-    let mut all = Vec::new();
+    let mut all = Vec::with_capacity(expected);
     while let Some(row) = rows.try_next().await? {
         all.push(one(&row)?);
     }
@@ -48,7 +49,7 @@ impl<'a> FromSql<'a> for Lossy {
     }
 
     fn accepts(kind: &Type) -> bool {
-        [Type::TEXT, Type::VARCHAR, Type::NAME, Type::BYTEA].contains(kind)
+        matches!(*kind, Type::TEXT | Type::VARCHAR | Type::NAME | Type::BYTEA)
     }
 }
 
@@ -97,15 +98,43 @@ fn lsn(row: &Row, column: usize) -> Result<Option<u64>, Error> {
     Ok(row.try_get::<_, Option<PgLsn>>(column)?.map(u64::from))
 }
 
-/// The sessions of one reading, row by row. Most have their texts in common with the row before, and share them then.
-#[derive(Default)]
-pub(super) struct Sessions([Option<Arc<str>>; 5]);
+/// So many sessions that have left, one beside the other, are passed over to find the next that is still there.
+const LEFT_TOGETHER_MAX: usize = 32;
 
-impl Sessions {
+/// The sessions of one reading, row by row. Most are what they were in the reading before; of the others most have their
+/// texts in common with the row before, and share them then.
+pub(super) struct Sessions<'a> {
+    /// Those of the reading before that were not met yet: both are in the order of the server's slots.
+    before: &'a [Session],
+    texts: [Option<Arc<str>>; 5],
+}
+
+impl<'a> Sessions<'a> {
+    /// Those that are read after these.
+    pub(super) fn after(before: &'a [Session]) -> Self {
+        Self { before, texts: Default::default() }
+    }
+
     pub(super) fn session(&mut self, row: &Row) -> Result<Session, Error> {
-        let [application_name, backend_type, wait_event_type, wait_event, query] = &mut self.0;
+        let pid = get(row, 0)?;
+        match self.before(pid) {
+            Some(before) if is_unchanged(before, row)? => Ok(before.clone()),
+            Some(_) | None => self.read(pid, row),
+        }
+    }
+
+    /// The process as it was before.
+    fn before(&mut self, pid: i32) -> Option<&'a Session> {
+        let place = self.before.iter().take(LEFT_TOGETHER_MAX).position(|session| session.id.pid == pid)?;
+        let (met, left) = self.before.split_at_checked(place + 1)?;
+        self.before = left;
+        met.last()
+    }
+
+    fn read(&mut self, pid: i32, row: &Row) -> Result<Session, Error> {
+        let [application_name, backend_type, wait_event_type, wait_event, query] = &mut self.texts;
         Ok(Session {
-            id: SessionId { pid: get(row, 0)?, backend_start: at(row, 11)? },
+            id: SessionId { pid, backend_start: at(row, 11)? },
             leader_pid: get(row, 1)?,
             datid: get::<Option<u32>>(row, 2)?.filter(|oid| *oid != 0),
             usesysid: get::<Option<u32>>(row, 3)?.filter(|oid| *oid != 0),
@@ -125,6 +154,26 @@ impl Sessions {
             query: shared(row, 18, query, statement_text)?.unwrap_or_default(),
         })
     }
+}
+
+/// Whether a session is what it was before. What is not compared is set once when a backend starts, or only together with
+/// `state_change` (`pgstat_report_activity` in PostgreSQL's backend_status.c).
+fn is_unchanged(before: &Session, row: &Row) -> Result<bool, Error> {
+    let is_text = |column, text: Option<&Arc<str>>| -> Result<bool, Error> {
+        let raw: Option<Raw<'_>> = get(row, column)?;
+        Ok(raw.map(|Raw(raw)| raw) == text.map(|text| text.as_bytes()))
+    };
+    Ok(before.state_change.is_some()
+        && at(row, 14)? == before.state_change
+        && at(row, 11)? == before.id.backend_start
+        && is_text(10, before.wait_event.as_ref())?
+        && is_text(9, before.wait_event_type.as_ref())?
+        && at(row, 12)? == before.xact_start
+        && xid(row, 16)? == before.backend_xmin
+        && xid(row, 15)? == before.backend_xid
+        && get::<Option<i64>>(row, 17)? == before.query_id
+        && get::<Option<i32>>(row, 1)? == before.leader_pid
+        && is_text(4, Some(&before.application_name))?)
 }
 
 /// The bytes of a column.
@@ -162,26 +211,47 @@ pub(super) fn safe_snapshot_wait(row: &Row) -> Result<SafeSnapshotWait, Error> {
     Ok(SafeSnapshotWait { pid: get(row, 0)?, blocked_by: get(row, 1)? })
 }
 
-pub(super) fn lock(row: &Row) -> Result<Lock, Error> {
-    Ok(Lock {
-        tag: LockTag {
-            locktype: get::<&str>(row, 0)?.into(),
-            database: get(row, 1)?,
-            relation: get(row, 2)?,
-            page: get(row, 3)?,
-            tuple: get(row, 4)?,
-            virtualxid: text(row, 5)?,
-            transactionid: xid(row, 6)?,
-            classid: get(row, 7)?,
-            objid: get(row, 8)?,
-            objsubid: get(row, 9)?,
-        },
-        virtualtransaction: text(row, 10)?.unwrap_or_default(),
-        pid: get(row, 11)?,
-        mode: get::<&str>(row, 12)?.into(),
-        granted: get(row, 13)?,
-        waitstart: at(row, 14)?,
-    })
+/// The rows of a lock table, of which each shares its words with others.
+#[derive(Default)]
+pub(super) struct Locks {
+    words: Vec<Arc<str>>,
+    virtualtransaction: Option<Arc<str>>,
+}
+
+impl Locks {
+    pub(super) fn lock(&mut self, row: &Row) -> Result<Lock, Error> {
+        let virtualtransaction = shared(row, 10, &mut self.virtualtransaction, text)?.unwrap_or_default();
+        let (locktype, mode) = (self.word(get(row, 0)?), self.word(get(row, 12)?));
+        Ok(Lock {
+            tag: LockTag {
+                locktype,
+                database: get(row, 1)?,
+                relation: get(row, 2)?,
+                page: get(row, 3)?,
+                tuple: get(row, 4)?,
+                virtualxid: text(row, 5)?,
+                transactionid: xid(row, 6)?,
+                classid: get(row, 7)?,
+                objid: get(row, 8)?,
+                objsubid: get(row, 9)?,
+            },
+            virtualtransaction,
+            pid: get(row, 11)?,
+            mode,
+            granted: get(row, 13)?,
+            waitstart: at(row, 14)?,
+        })
+    }
+
+    /// A lock type or a mode: there are some twenty.
+    fn word(&mut self, word: &str) -> Arc<str> {
+        if let Some(known) = self.words.iter().find(|known| &***known == word) {
+            return Arc::clone(known);
+        }
+        let word: Arc<str> = word.into();
+        self.words.push(Arc::clone(&word));
+        word
+    }
 }
 
 pub(super) fn prepared(row: &Row) -> Result<Prepared, Error> {

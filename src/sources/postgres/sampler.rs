@@ -14,13 +14,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
 
 use self::statements::StatementBeat;
 use self::tables::TablesBeat;
 use super::batch::{Batch, Clock, Plan, Probe, batch};
 use super::catalog::Catalog;
-use super::error::{silence, statement_reason};
+use super::error::{is_going_down, silence, statement_reason};
 use super::link::Connection;
 use super::locks::Want;
 use super::servers::{Search, Servers, Sought};
@@ -30,6 +29,7 @@ use crate::model::postgres::{
 };
 use crate::model::{Body, Outage, OutageKind, Reading, Reason, Sample, TargetId};
 use crate::sources::backoff::{Backoff, Retry};
+use crate::sources::now;
 
 /// How long a tick waits for the lock table before it goes on with the one before.
 const LOCKS_LIMIT: Duration = Duration::from_millis(250);
@@ -66,6 +66,8 @@ pub(super) struct Sampler {
     /// The last one: a network that has become slow is no server that has stopped.
     last_round_trip: Duration,
     probe: Option<Probe>,
+    /// What was read last.
+    last: Option<Arc<PgSample>>,
     /// Roles that have been seen at work.
     roles: BTreeSet<Oid>,
     /// Whether the present connection has given a sample.
@@ -118,6 +120,7 @@ impl Sampler {
             best_round_trip: Duration::MAX,
             last_round_trip: Duration::ZERO,
             probe: None,
+            last: None,
         }
     }
 
@@ -295,6 +298,7 @@ impl Sampler {
             major_num: connection.line.major_num,
             probed: self.probe.clone(),
             databases,
+            before: self.last.clone(),
             extension,
             wal_apart: self.wal_apart,
             user: self.servers.settings.user.clone(),
@@ -396,7 +400,9 @@ impl Sampler {
             tables,
             slowed: self.slowed(),
         };
-        let body = Body::Postgres(Arc::new(sample));
+        let sample = Arc::new(sample);
+        self.last = Some(Arc::clone(&sample));
+        let body = Body::Postgres(sample);
         self.send(Sample { target: self.target, asked_at, taken_at: now(), body }).await
     }
 
@@ -485,15 +491,4 @@ fn ours_by_text(sessions: &Reading<Vec<Session>>) -> Vec<i32> {
         .filter(|session| session.state == Some(State::Active) && session.query.starts_with("/* dbtriage:"))
         .map(|session| session.id.pid)
         .collect()
-}
-
-/// Whether the server said that it is about to close the connection.
-fn is_going_down(error: &Error) -> bool {
-    error.code().is_some_and(|code| {
-        [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW].contains(code)
-    })
-}
-
-fn now() -> Timestamp {
-    Timestamp::now()
 }
