@@ -36,8 +36,8 @@ use self::signals::{Asked, Signals};
 use crate::app::{App, Effect, Msg, Options, Pane};
 use crate::config::{ConfigError, ScreenConfig};
 use crate::engine::{Baseline, Observer, Reach, Severity};
-use crate::model::Sample;
 use crate::model::action::{Operator, Record};
+use crate::model::{Sample, TargetId};
 use crate::recording::Note;
 use crate::sources::Pace;
 use crate::sources::postgres::Withdrawal;
@@ -307,8 +307,9 @@ impl Session {
                 Some(sample) = samples.recv() => {
                     let target = sample.target;
                     self.take(Msg::Sample(Box::new(sample)));
-                    let giving = self.app.observers.iter().filter(|it| it.outage().is_none()).count();
-                    beat.gather(target, giving, instant());
+                    let giving = self.app.observers.iter().filter(|it| it.outage().is_none());
+                    let giving: Vec<TargetId> = giving.map(|it| it.target.id).collect();
+                    beat.gather(target, &giving, instant());
                 }
                 () = beat.wait(), if is_shown => {}
                 () = tokio::time::sleep(wake) => {

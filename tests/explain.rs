@@ -14,7 +14,7 @@ use dbtriage::model::{Kind, Reason, Sample, Target, TargetId};
 use dbtriage::sources::Pace;
 use dbtriage::sources::postgres::settings::{self, Environment};
 use dbtriage::sources::postgres::{self, Handle};
-use dbtriage_lab::{Lab, Options, Postgres};
+use dbtriage_lab::{Lab, Options, PoolMode, Pooler, Postgres};
 use pretty_assertions::assert_eq;
 use tokio::sync::{mpsc, watch};
 
@@ -27,9 +27,11 @@ struct Watching {
 
 impl Watching {
     async fn start(server: &Postgres, user: &str) -> Self {
-        let settings =
-            settings::resolve(&settings::parse(&server.conninfo(user, "shop")).unwrap(), &Environment::new())
-                .unwrap();
+        Self::at(&server.conninfo(user, "shop")).await
+    }
+
+    async fn at(conninfo: &str) -> Self {
+        let settings = settings::resolve(&settings::parse(conninfo).unwrap(), &Environment::new()).unwrap();
         let (sender, samples) = mpsc::channel(100);
         let (pace_sender, pace) = watch::channel(Pace::screen(Duration::from_secs(1)));
         let target = Target { id: TargetId(0), name: "shop".into(), kind: Kind::Postgres };
@@ -84,8 +86,21 @@ async fn a_statement_is_planned_and_never_run() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_a_lock_it_says_within_a_second_that_it_would_wait() {
     let lab = lab();
+    would_wait(&lab, &Watching::start(lab.primary(), "shop_owner").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_pooler_it_waits_no_longer() {
+    let lab = lab();
+    let pooler = Pooler::start(lab.primary(), PoolMode::Transaction, 5).unwrap();
+    would_wait(&lab, &Watching::at(&pooler.uri("shop_owner", "shop")).await).await;
+    // What was limited was the transaction only.
+    let client = lab.primary().client("postgres", "shop").unwrap();
+    assert_eq!(client.cell("SELECT count(*) FROM pg_locks WHERE NOT granted").unwrap(), "0");
+}
+
+async fn would_wait(lab: &Lab, watching: &Watching) {
     let holder = lab.primary().client("shop_owner", "shop").unwrap();
-    let watching = Watching::start(lab.primary(), "shop_owner").await;
     holder.execute("BEGIN; LOCK TABLE reports IN ACCESS EXCLUSIVE MODE").unwrap();
     let asked = Instant::now();
     let why = watching.explain("SELECT * FROM reports").await.unwrap_err();

@@ -91,7 +91,7 @@ struct Watch {
     _handle: Handle,
     samples: mpsc::Receiver<Sample>,
     observer: Observer,
-    _pace: watch::Sender<Pace>,
+    pace: watch::Sender<Pace>,
 }
 
 impl Watch {
@@ -107,7 +107,7 @@ impl Watch {
             opened.start(&target, pace, sender)
         };
         let observer = Observer::new(target, Baseline::Previous, Thresholds::default());
-        Self { runtime, _handle: handle, samples, observer, _pace: pace_sender }
+        Self { runtime, _handle: handle, samples, observer, pace: pace_sender }
     }
 
     /// Takes the next sample; an outage is one too.
@@ -165,6 +165,21 @@ fn the_hit_ratio_is_that_of_the_interval() {
     // And afterwards nobody asks: no ratio at all.
     let tick = watch.tick(|tick| tick.rates.hits_per_second == Some(0.0));
     assert_eq!(tick.rates.hit_ratio, None);
+}
+
+#[test]
+fn a_shorter_interval_holds_at_once() {
+    let lab = take();
+    let mut watch = Watch::start(&lab.redis().unwrap().url());
+    watch.pace.send(Pace::screen(Duration::from_secs(600))).unwrap();
+    // One may have been read before that was heard.
+    for _ in 0..2 {
+        watch.next();
+    }
+    watch.pace.send(Pace::screen(INTERVAL)).unwrap();
+    let changed = Instant::now();
+    watch.next();
+    assert!(changed.elapsed() < Duration::from_secs(5), "{:?}", changed.elapsed());
 }
 
 #[test]

@@ -9,8 +9,10 @@ use strum::EnumCount as _;
 
 use super::Tick;
 
-/// Slots kept: an hour at one a second.
-const SLOTS_MAX: usize = 3600;
+/// How far back it reaches, milliseconds: an hour.
+const REACH_MILLIS: i64 = 3_600_000;
+/// Slots kept at most: an hour at two a second, with some to spare.
+const SLOTS_MAX: usize = 7300;
 
 /// A figure that is followed over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::EnumIter)]
@@ -100,9 +102,9 @@ pub struct History {
     /// The first moment of all.
     origin: Option<Timestamp>,
     /// The first sample: milliseconds since the first moment.
-    first_sample: Option<u32>,
+    first_sample: Option<i64>,
     /// With the milliseconds since then.
-    slots: VecDeque<(u32, Slot)>,
+    slots: VecDeque<(i64, Slot)>,
 }
 
 impl History {
@@ -150,11 +152,12 @@ impl History {
     }
 
     fn push_slot(&mut self, at: Timestamp, slot: Slot) {
-        if self.slots.len() >= SLOTS_MAX {
+        let millis = millis_since(*self.origin.get_or_insert(at), at);
+        // What the first slot says of the hour, it says of the time until the second.
+        let is_left = |(second, _): &(i64, Slot)| REACH_MILLIS <= millis - second;
+        while SLOTS_MAX <= self.slots.len() || self.slots.get(1).is_some_and(is_left) {
             self.slots.pop_front();
         }
-        let origin = *self.origin.get_or_insert(at);
-        let millis = u32::try_from(at.duration_since(origin).as_millis()).unwrap_or_default();
         self.slots.push_back((millis, slot));
     }
 
@@ -167,7 +170,7 @@ impl History {
     /// `length` values around a moment, oldest first, up to a third of them after it; and its place among them.
     pub fn around(&self, metric: Metric, length: usize, at: Timestamp) -> (Series, Option<usize>) {
         let Some(origin) = self.origin else { return (Series::new(), None) };
-        let millis = u32::try_from(at.duration_since(origin).as_millis()).unwrap_or_default();
+        let millis = millis_since(origin, at);
         let until = self.slots.partition_point(|(slot, _)| *slot <= millis);
         let end = (until + length / 3).min(self.slots.len());
         let first = end.saturating_sub(length);
@@ -178,8 +181,7 @@ impl History {
     /// The largest known value of a metric over the last seconds; `None` where none is known.
     pub fn max(&self, metric: Metric, seconds: f64) -> Option<f64> {
         let (now, _) = self.slots.back()?;
-        let is_recent = |millis: u32| f64::from(now.saturating_sub(millis)) / 1000.0 < seconds;
-        let recent = self.slots.iter().rev().take_while(|(millis, _)| is_recent(*millis));
+        let recent = self.slots.iter().rev().take_while(|(millis, _)| seconds_from(*millis, *now) < seconds);
         recent.filter_map(|(_, slot)| value(slot, metric)).max_by(f64::total_cmp)
     }
 
@@ -188,18 +190,18 @@ impl History {
     /// sample.
     pub fn mean_of_report(&self, metric: Metric, window_seconds: f64) -> Option<Mean> {
         let first = self.first_sample?;
-        let known = |(millis, slot): &(u32, Slot)| Some((*millis, value(slot, metric)?));
+        let known = |(millis, slot): &(i64, Slot)| Some((*millis, value(slot, metric)?));
         let (now, rate) = self.slots.iter().rev().find_map(known)?;
-        let grown = rate * seconds(first, now);
+        let grown = rate * seconds_from(first, now);
         let before = self
             .slots
             .iter()
             .rev()
             .filter_map(known)
-            .find(|(millis, _)| window_seconds <= seconds(*millis, now));
+            .find(|(millis, _)| window_seconds <= seconds_from(*millis, now));
         let (then, grown_before) =
-            before.map_or((first, 0.0), |(millis, rate)| (millis, rate * seconds(first, millis)));
-        let watched = seconds(then, now);
+            before.map_or((first, 0.0), |(millis, rate)| (millis, rate * seconds_from(first, millis)));
+        let watched = seconds_from(then, now);
         // Counters that were reset in between began again.
         (watched > 0.0).then(|| Mean { value: ((grown - grown_before) / watched).max(0.0), seconds: watched })
     }
@@ -208,12 +210,11 @@ impl History {
     /// than half of that is known.
     pub fn mean(&self, metric: Metric, seconds: f64) -> Option<Mean> {
         let (now, _) = self.slots.back()?;
-        let age = |millis: u32| f64::from(now.saturating_sub(millis)) / 1000.0;
         let mut mean = Mean::default();
         let (mut known, mut slots) = (0.0, 0.0);
         for (millis, slot) in self.slots.iter().rev() {
             // A rate spans the time since the slot before it.
-            mean.seconds = age(*millis).min(seconds);
+            mean.seconds = seconds_from(*millis, *now).min(seconds);
             if seconds <= mean.seconds {
                 break;
             }
@@ -228,9 +229,15 @@ impl History {
     }
 }
 
-/// Seconds from one slot to another.
-fn seconds(from: u32, to: u32) -> f64 {
-    f64::from(to.saturating_sub(from)) / 1000.0
+/// Milliseconds from the first moment to another; negative where the clock was set back.
+fn millis_since(origin: Timestamp, at: Timestamp) -> i64 {
+    at.as_millisecond() - origin.as_millisecond()
+}
+
+/// Seconds from one slot to another, none where the clock was set back between them.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of centuries are exact in an f64")]
+fn seconds_from(from: i64, to: i64) -> f64 {
+    (to - from).max(0) as f64 / 1000.0
 }
 
 /// The mean of a figure over some time.
@@ -295,6 +302,23 @@ mod tests {
         assert_eq!(mean(&[Some(0.0), None, None, Some(2.0)]), None, "one in three tells nothing");
         assert_eq!(mean(&[Some(1.0)]), None, "a moment is no time");
         assert_eq!(mean(&[]), None);
+    }
+
+    #[test]
+    fn an_hour_is_reached_at_any_interval_and_after_any_time() {
+        for (every_ms, begun_ms) in [(1000, 0), (1000, 1_000), (500, 0), (999, 0), (1000, 60 * 86_400_000)] {
+            let mut history = History::default();
+            history.push_gap(Timestamp::UNIX_EPOCH);
+            let moments = (1..=3_700_000 / every_ms).map(|n| begun_ms + n * every_ms);
+            for millis in moments {
+                let mut slot = UNKNOWN;
+                slot[Metric::Transactions as usize] = 100.0;
+                history.push_slot(Timestamp::from_millisecond(millis).unwrap(), slot);
+            }
+            let hour = Some(Mean { value: 100.0, seconds: 3600.0 });
+            assert_eq!(history.mean(Metric::Transactions, 3600.0), hour, "every {every_ms} ms");
+            assert!(history.slots.len() <= usize::try_from(3_600_000 / every_ms).unwrap() + 2);
+        }
     }
 
     #[test]

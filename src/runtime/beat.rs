@@ -21,7 +21,8 @@ pub(super) struct Beat {
     answered: Option<Instant>,
     /// When, and whether somebody waits for it; `None` while nothing has changed.
     due: Option<(Instant, bool)>,
-    /// The targets of which a sample was taken in this round; whose second comes begins another.
+    /// The targets of which a sample was taken in this round, which ends once all have given one; whose second comes
+    /// begins another.
     gathered: BTreeSet<TargetId>,
 }
 
@@ -37,12 +38,16 @@ impl Beat {
         self.due = Some((self.due.map_or(allowed, |(due, _)| due.min(allowed)), true));
     }
 
-    /// A sample of one of so many targets was taken that give any.
-    pub(super) fn gather(&mut self, target: TargetId, targets: usize, now: Instant) {
-        if !self.gathered.insert(target) {
+    /// A sample of a target was taken, and these give data now.
+    pub(super) fn gather(&mut self, target: TargetId, giving: &[TargetId], now: Instant) {
+        if giving.contains(&target) && !self.gathered.insert(target) {
             self.gathered = BTreeSet::from([target]);
         }
-        let at = if self.gathered.len() < targets { now + GATHERING } else { now };
+        let is_whole = giving.iter().all(|it| self.gathered.contains(it));
+        let at = if is_whole { now } else { now + GATHERING };
+        if is_whole {
+            self.gathered.clear();
+        }
         let (due, is_answer) = self.due.unwrap_or((at, false));
         self.due = Some((due.min(at), is_answer));
     }
@@ -97,28 +102,48 @@ mod tests {
         assert!(beat.is_due(begun));
         let taken = begun + ms(1000);
         let (one, other) = (TargetId(0), TargetId(1));
-        beat.gather(one, 2, taken);
+        let both = [one, other];
+        beat.gather(one, &both, taken);
         assert!(!beat.is_due(taken + ms(20)));
-        beat.gather(other, 2, taken + ms(30));
+        beat.gather(other, &both, taken + ms(30));
         assert!(beat.is_due(taken + ms(30)) && !beat.is_due(taken + ms(500)));
         // A key just after that frame is answered at once all the same.
         beat.soon(taken + ms(31));
         assert!(beat.is_due(taken + ms(31)));
         let taken = begun + ms(2000);
-        beat.gather(one, 2, taken);
+        beat.gather(one, &both, taken);
         assert!(!beat.is_due(taken + ms(99)));
         // One that does not answer is not waited for longer, and shown at once when it does.
         assert!(beat.is_due(taken + ms(100)));
-        beat.gather(other, 2, taken + ms(150));
+        beat.gather(other, &both, taken + ms(150));
         assert!(beat.is_due(taken + ms(150)));
         // The same where a key was answered between the two.
         let taken = begun + ms(3000);
-        beat.gather(one, 2, taken);
+        beat.gather(one, &both, taken);
         beat.soon(taken);
         assert!(beat.is_due(taken));
-        beat.gather(other, 2, taken + ms(10));
+        beat.gather(other, &both, taken + ms(10));
         assert!(beat.is_due(taken + ms(10)));
-        beat.gather(one, 1, taken + ms(1000));
+        beat.gather(one, &[one], taken + ms(1000));
         assert!(beat.is_due(taken + ms(1000)));
+    }
+
+    #[test]
+    fn a_target_in_an_outage_is_shown_with_the_samples_of_the_others() {
+        let begun = super::super::instant();
+        let mut beat = Beat::begin(begun);
+        assert!(beat.is_due(begun));
+        let [one, other, dead] = [0, 1, 2].map(TargetId);
+        for second in 1..4 {
+            let taken = begun + ms(1000 * second);
+            beat.gather(dead, &[one, other], taken);
+            beat.gather(one, &[one, other], taken + ms(5));
+            assert!(!beat.is_due(taken + ms(5)));
+            beat.gather(other, &[one, other], taken + ms(9));
+            assert!(beat.is_due(taken + ms(9)) && !beat.is_due(taken + ms(900)));
+        }
+        // Where none gives data, each outage is told at once.
+        beat.gather(dead, &[], begun + ms(5000));
+        assert!(beat.is_due(begun + ms(5000)));
     }
 }

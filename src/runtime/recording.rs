@@ -253,16 +253,22 @@ pub fn record(config: ReportConfig, to: Place, watch: Option<Duration>) -> Resul
                     Asked::Stop | Asked::Resize | Asked::GoOn => {}
                 },
                 () = &mut over => break,
-                Some(error) = why.recv() => {
-                    return Err(Failure { message: format!("recording has stopped: {error}"), code: 1 });
-                }
+                Some(error) = why.recv() => return Err(stopped_by(&error)),
                 Some(sample) = samples.recv() => {
                     recorder.keep(Entry::Sample(sample));
                 }
             }
         }
         let kept = recorder.finish(RECORD_END_LIMIT);
+        // What was written last may be what did not fit.
+        if let Ok(error) = why.try_recv() {
+            return Err(stopped_by(&error));
+        }
         logging::say(&told(kept.as_ref(), std::path::Path::new(&name)));
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn stopped_by(error: &str) -> Failure {
+    Failure { message: format!("recording has stopped: {error}"), code: 1 }
 }

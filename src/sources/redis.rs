@@ -236,7 +236,7 @@ impl Reader {
         let mut is_first = true;
         let mut next = Instant::now();
         loop {
-            sleep_until(next).await;
+            self.wait_for_turn(&mut next, connection.is_some()).await;
             let pace = *self.pace.borrow_and_update();
             next = pace.next(Instant::now());
             let asked_at = now();
@@ -280,6 +280,18 @@ impl Reader {
             let sample = Sample { target: self.target.id, asked_at, taken_at: now(), body };
             if self.samples.send(sample).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Waits until the next tick is due; a new interval holds from now on, but hurries no attempt at a connection.
+    async fn wait_for_turn(&mut self, next: &mut Instant, is_connected: bool) {
+        loop {
+            tokio::select! {
+                () = sleep_until(*next) => return,
+                Ok(()) = self.pace.changed(), if is_connected => {
+                    *next = (*next).min(self.pace.borrow().next(Instant::now()));
+                }
             }
         }
     }

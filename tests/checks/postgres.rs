@@ -131,6 +131,15 @@ fn of_sessions() -> Vec<Case> {
             says: "web holds 60 of 97 usable connections",
             blind: (without_sessions, NO_SESSIONS),
         },
+        // As much as `connections` still tells once it has begun to.
+        Case {
+            check: "connection-hog",
+            seconds: 3,
+            sample: |second| changed(second, |it| sessions(it, 75, "web", State::Idle, 1, "COMMIT")),
+            severity: Severity::Warning,
+            says: "web holds 75 of 97 usable connections",
+            blind: (without_sessions, NO_SESSIONS),
+        },
         Case {
             check: "idle-sessions",
             seconds: 2,

@@ -115,6 +115,23 @@ fn recording_goes_on_without_a_screen_for_the_time_that_was_asked_for() {
 }
 
 #[test]
+fn what_could_not_be_written_at_the_end_is_told() {
+    let lab = lab();
+    let folder = TempDir::new().unwrap();
+    let uri = lab.primary().uri("oncall", "shop");
+    // All of it is one frame, which is written last.
+    let done = Command::new(PROGRAM)
+        .env_clear()
+        .env("HOME", folder.path())
+        .args(["record", &uri, "--for", "2s", "--output", "/dev/full"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("recording has stopped: /dev/full: No space left on device"), "{said}");
+}
+
+#[test]
 fn a_key_keeps_everything_in_a_file_of_its_own() {
     let lab = lab();
     let folder = TempDir::new().unwrap();

@@ -20,8 +20,7 @@ fn rule(situation: &Situation<'_>, told: &Told) -> Verdict {
     };
     // Near the limit that is told with who holds them.
     let used = percent_used(tick).unwrap_or_default();
-    if situation.thresholds.connections_percent.judge(used, severity_told(told, Subject::Activity)).is_some()
-    {
+    if situation.thresholds.connections_percent.judge(used, None).is_some() {
         return Verdict::Quiet;
     }
     let usable = f64::from(tick.sample.server.usable_connections.max(1));

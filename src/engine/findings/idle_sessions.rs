@@ -43,7 +43,8 @@ fn rule(situation: &Situation<'_>, _: &Told) -> Verdict {
         severity,
         summary,
         subject: Subject::Activity,
-        help: "i marks those that idle for more than 5 minutes; K then ends them after a question".into(),
+        help: "M and 1 mark those that idle for more than 5 minutes; K then ends them after a question"
+            .into(),
         evidence: Evidence { value: oldest, threshold, unit: "seconds" },
     }])
 }

@@ -18,7 +18,7 @@ use crate::text::explained;
 /// How long all of it may take, the login included.
 const LIMIT: Duration = Duration::from_secs(5);
 
-const PREPARE: &str = "/* dbtriage:explain */ PREPARE dbtriage_explained AS ";
+const MARK: &str = "/* dbtriage:explain */ ";
 
 /// The plan of a statement of a database, line by line; why there is none, and what would help.
 pub(super) async fn explain(servers: &Servers, database: &str, sql: &str) -> Result<Vec<String>, Reason> {
@@ -35,11 +35,14 @@ pub(super) async fn explain(servers: &Servers, database: &str, sql: &str) -> Res
 }
 
 async fn plan(client: &Client, statement: &str, parameters: u16) -> Result<Vec<String>, Error> {
-    let run = async |sql: &str| client.query_typed(sql, &[]).await;
+    let run = async |sql: &str| client.query_typed(&format!("{MARK}{sql}"), &[]).await;
     // In a transaction, so that a pooler keeps us on one session and that session forgets it all.
     run("BEGIN READ ONLY").await?;
     run("SET LOCAL plan_cache_mode = force_generic_plan").await?;
-    run(&format!("{PREPARE}{statement}")).await?;
+    // Behind a pooler no other limit holds on the server.
+    run("SET LOCAL lock_timeout = '200ms'").await?;
+    run("SET LOCAL statement_timeout = '3s'").await?;
+    run(&format!("PREPARE dbtriage_explained AS {statement}")).await?;
     let values = vec!["NULL"; parameters.into()].join(", ");
     let arguments = if values.is_empty() { String::new() } else { format!(" ({values})") };
     let rows = run(&format!("EXPLAIN EXECUTE dbtriage_explained{arguments}")).await?;

@@ -57,8 +57,7 @@ impl Sampler {
             return;
         };
         let cost = elapsed.saturating_sub(self.best_round_trip);
-        // Rates need two readings: the second does not wait for its beat.
-        let is_first = self.statements.last.as_ref().is_none_or(|last| last.value().is_none());
+        let is_first = is_first(self.statements.last.as_ref(), &read.rows);
         let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost);
         let pause = pause(is_first, every, pace.interval);
         self.statements.slowed_to = slowed_to.filter(|_| !is_first);
@@ -123,6 +122,11 @@ impl Sampler {
     }
 }
 
+/// Whether these are the first rows, which rates need a second of soon. A reading that has failed has none, and cost as much.
+fn is_first<T, U>(before: Option<&Reading<T>>, read: &Reading<U>) -> bool {
+    read.value().is_some() && before.is_none_or(|before| before.value().is_none())
+}
+
 /// Until the counters are read again: after the first reading with the next tick, of which a report may have only one; then
 /// with the tick that is nearest.
 fn pause(is_first: bool, every: Duration, interval: Duration) -> Duration {
@@ -139,11 +143,26 @@ fn most(rows: &[Statement], weight: impl Fn(&Statement) -> f64) -> Vec<Statement
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Reason;
 
     #[test]
     fn the_second_reading_comes_with_the_next_tick_however_early_that_is() {
         let (every, interval) = (Duration::from_secs(2), Duration::from_secs(1));
         assert_eq!(pause(true, every, interval), Duration::ZERO);
         assert_eq!(pause(false, every, interval), Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn counters_that_cannot_be_read_keep_their_beat() {
+        let (failed, came) = (Reading::<()>::Unavailable(Reason::new("cancelled")), Reading::Fresh(()));
+        for (before, read, expected) in [
+            (None, &failed, false),
+            (Some(&failed), &failed, false),
+            (None, &came, true),
+            (Some(&failed), &came, true),
+            (Some(&came), &came, false),
+        ] {
+            assert_eq!(is_first(before, read), expected, "{read:?} after {before:?}");
+        }
     }
 }
