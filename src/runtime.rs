@@ -60,7 +60,7 @@ const KEYS_PER_FRAME: usize = 64;
 pub struct Failure {
     /// One sentence with the next step.
     pub message: String,
-    /// 2 usage, 3 could not connect, 101 a bug, 130 interrupted.
+    /// 1 a recording has stopped, 2 usage, 3 could not connect, 101 a bug, 130 interrupted.
     pub code: u8,
 }
 

@@ -102,7 +102,7 @@ impl Pace {
         self.texts_every.is_zero()
     }
 
-    /// The limit of one tick: shorter than its period, so that a late answer is noticed before the next is due.
+    /// What a server may take for one tick: less than its period. The way there and back comes on top.
     fn deadline(&self) -> Duration {
         (self.interval * 4 / 5).clamp(Duration::from_millis(400), Duration::from_secs(3))
     }

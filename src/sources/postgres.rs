@@ -1,8 +1,8 @@
 //! Reading a PostgreSQL server that may be on its knees, and acting on its sessions.
 //!
 //! Three connections, each with a task of its own: the *sampler* calls functions only and sends one sample a
-//! tick; *locks* reads the lock table and the names, which may be slow in an incident; *control* cancels and
-//! terminates, and nothing else, so that a kill never waits behind a slow reading. Each opens again by itself.
+//! tick; *locks* reads the lock table, and what needs catalogs, which may be slow in an incident; *control* cancels
+//! and terminates, and nothing else, so that a kill never waits behind a slow reading. Each opens again by itself.
 
 mod act;
 mod batch;

@@ -1,4 +1,5 @@
-//! Reading a Redis server: PING and INFO on one connection, nothing that walks the keyspace, never MONITOR.
+//! Reading a Redis server on one connection: PING and INFO with every tick, clients, slow log and cluster every ten
+//! seconds; nothing that walks the keyspace, never MONITOR.
 //!
 //! It must not know what the figures mean.
 

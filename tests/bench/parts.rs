@@ -1,4 +1,4 @@
-//! What the parts of a tick cost by themselves: reading a recorded minute, the lock graph, rates, all checks, one frame.
+//! What the parts of a tick cost by themselves: reading five recorded seconds, the lock graph, rates, all checks, one frame.
 //!
 //! `cargo bench --bench parts`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking, and its macros make items")]

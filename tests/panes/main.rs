@@ -1,5 +1,5 @@
-//! What is read beside the tick, on real servers of every major version: tables and what works on them, housekeeping,
-//! and counters of very many statements.
+//! What is read on real servers of every major version: sessions as they change, and beside the tick tables and what works on
+//! them, housekeeping, and counters of very many statements.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, measures time by the clock, and says what it measured"
 )]
 
+mod sessions;
 mod statements;
 mod tables;
 mod upkeep;

@@ -54,6 +54,11 @@ impl Plan {
         self.probed.as_ref().is_none_or(|probed| probed.server.in_recovery)
     }
 
+    /// The sessions as they were before; none at the beginning.
+    fn sessions(&self) -> &[Session] {
+        self.before.as_ref().and_then(|before| before.sessions.value()).map_or(&[], Vec::as_slice)
+    }
+
     /// What is not asked for because there can be none: unless another server has answered than the one of which that is
     /// known, as a pooler's connection may lead to another one from one tick to the next.
     fn unasked<T>(&self, clock: &Clock, none: T) -> Reading<T> {
@@ -109,32 +114,21 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         Some(statement) => Some(client.query_typed(statement, &[]).await),
         None => None,
     };
-    let before =
-        plan.before.as_ref().and_then(|before| before.sessions.value()).map_or(&[][..], Vec::as_slice);
-    let mut of_sessions = read::Sessions::after(before);
-    let counters = async {
-        match &counters {
-            Some(sql) => {
-                let rows = client.query_typed_raw(sql, read::NO_PARAMETERS);
-                Some(read::each(rows, 0, read::statement).await)
-            }
-            None => None,
-        }
-    };
+    let mut sessions = read::Sessions::after(plan.sessions());
     let (clock, probe, rights, sessions, databases, wal, senders, slots, receiver, prepared, counters, info) = futures::join!(
         client.query_typed_one(sql::CLOCK, &[]),
         optional(plan.probed.is_none().then_some(sql::PROBE)),
         optional(plan.probed.is_none().then_some(sql::RIGHTS)),
-        read::each(client.query_typed_raw(&activity, read::NO_PARAMETERS), before.len(), |row| {
-            of_sessions.session(row)
-        }),
+        read::each(client.query_typed_raw(&activity, read::NO_PARAMETERS), plan.sessions().len(), |row| {
+            sessions.session(row)
+        },),
         client.query_typed(sql::DATABASES, &databases),
         wal(client, &plan),
         client.query_typed(sql::SENDERS, &[]),
         client.query_typed(&slots, &[]),
         optional(plan.receiver().then_some(sql::RECEIVER)),
         optional(plan.prepared().then_some(sql::PREPARED)),
-        counters,
+        statements(client, counters.as_deref()),
         optional(info.as_deref()),
     );
     let clock = decode_clock(&clock?)?;
@@ -169,6 +163,15 @@ pub(super) async fn batch(client: Arc<Client>, plan: Plan) -> Result<Batch, Erro
         receiver: receiver
             .map_or_else(|| plan.unasked(&clock, None), |rows| one(decode(rows, read::receiver, &plan.user))),
     })
+}
+
+/// The counters of statements, where they are asked for.
+async fn statements(
+    client: &Client,
+    counters: Option<&str>,
+) -> Option<Result<Vec<Option<Statement>>, Error>> {
+    let rows = client.query_typed_raw(counters?, read::NO_PARAMETERS);
+    Some(read::each(rows, 0, read::statement).await)
 }
 
 /// The positions in the log; unavailable only if none of them can be read.

@@ -1,5 +1,6 @@
 //! The locks connection: the lock table, which nothing can interrupt while the lock manager is busy, and the
-//! names, which come from catalogs that somebody may have locked. Both are read off the tick.
+//! what comes from catalogs that somebody may have locked: names, texts, tables, housekeeping. All of it is read off
+//! the tick.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -157,7 +157,7 @@ impl<'a> Sessions<'a> {
 }
 
 /// Whether a session is what it was before. What is not compared is set once when a backend starts, or only together with
-/// `state_change` (`pgstat_report_activity` in PostgreSQL's backend_status.c).
+/// `state_change` (`pgstat_report_activity` in PostgreSQL's `backend_status.c`).
 fn is_unchanged(before: &Session, row: &Row) -> Result<bool, Error> {
     let is_text = |column, text: Option<&Arc<str>>| -> Result<bool, Error> {
         let raw: Option<Raw<'_>> = get(row, column)?;

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::recording::{Encoder, Entry, Opening};
 
-/// A frame is written at least so often: as much is lost when the machine is.
+/// A frame is written at least so often: as much is lost with the program; with the machine also what the system has not
+/// written yet.
 const FRAME_EVERY: Duration = Duration::from_secs(5);
 /// Or once it holds so many bytes before packing.
 const FRAME_BYTES: usize = 4 << 20;
