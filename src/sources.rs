@@ -27,7 +27,7 @@ pub struct Pace {
     pub texts_every: Duration,
     /// The server whose tables somebody looks at.
     pub tables_of: Option<TargetId>,
-    /// The beat is counted from here, the same for all sources.
+    /// The beat of the screen is counted from here, the same for all sources.
     begun: Instant,
 }
 

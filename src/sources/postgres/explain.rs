@@ -35,13 +35,27 @@ pub(super) async fn explain(servers: &Servers, database: &str, sql: &str) -> Res
 }
 
 async fn plan(client: &Client, statement: &str, parameters: u16) -> Result<Vec<String>, Error> {
+    let planned = plan_in_transaction(client, statement, parameters).await;
+    if planned.is_err() {
+        // A pooler may give the session to somebody else as it is.
+        drop(client.batch_execute(&format!("{MARK}ROLLBACK; {MARK}DEALLOCATE dbtriage_explained")).await);
+    }
+    planned
+}
+
+async fn plan_in_transaction(
+    client: &Client,
+    statement: &str,
+    parameters: u16,
+) -> Result<Vec<String>, Error> {
     let run = async |sql: &str| client.query_typed(&format!("{MARK}{sql}"), &[]).await;
-    // In a transaction, so that a pooler keeps us on one session and that session forgets it all.
+    // In a transaction, so that a pooler keeps us on one session.
     run("BEGIN READ ONLY").await?;
     run("SET LOCAL plan_cache_mode = force_generic_plan").await?;
     // Behind a pooler no other limit holds on the server.
     run("SET LOCAL lock_timeout = '200ms'").await?;
     run("SET LOCAL statement_timeout = '3s'").await?;
+    run("SET LOCAL idle_in_transaction_session_timeout = '10s'").await?;
     run(&format!("PREPARE dbtriage_explained AS {statement}")).await?;
     let values = vec!["NULL"; parameters.into()].join(", ");
     let arguments = if values.is_empty() { String::new() } else { format!(" ({values})") };

@@ -169,6 +169,7 @@ impl Sampler {
 
     async fn sample_over(&mut self, connection: &Connection, backoff: &mut Backoff) -> Lost {
         self.probe = None;
+        self.last = None;
         self.statements.due = None;
         self.delivered = false;
         self.wal_apart = false;
