@@ -38,7 +38,8 @@ PGSERVICE, ...), with .pgpass and pg_service.conf as in psql.
   dbtriage snapshot --format json shop       one report of the profile \"shop\"
   dbtriage check shop                        what is wrong there, as an exit code
 
-Exit codes: 0 quit, 1 a recording has stopped (record), 2 usage, 3 could not connect, 130 interrupted.";
+Exit codes: 0 quit, 1 a recording has stopped (record), 2 usage, 3 could not connect,
+130 interrupted.";
 
 /// The subcommands.
 #[derive(Debug, Clone, Subcommand)]

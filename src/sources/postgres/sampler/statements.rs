@@ -33,6 +33,8 @@ pub(super) struct StatementBeat {
     /// From the last reading to the next, where that is more than it would be.
     pub(super) slowed_to: Option<Duration>,
     pub(super) last: Option<Reading<Arc<Statements>>>,
+    /// What that reading has cost.
+    cost: Duration,
     totals: BTreeMap<StatementKey, f64>,
     texts_asked: Option<Instant>,
     /// When the extension was looked for again.
@@ -58,7 +60,9 @@ impl Sampler {
         };
         let cost = elapsed.saturating_sub(self.best_round_trip);
         let is_first = is_first(self.statements.last.as_ref(), &read.rows);
-        let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost);
+        // One that was slow is chance: the cheaper of two counts.
+        let before = std::mem::replace(&mut self.statements.cost, cost);
+        let Pause { every, slowed_to } = sparing::pause(pace.statements_every, cost.min(before));
         let pause = pause(is_first, every, pace.interval);
         self.statements.slowed_to = slowed_to.filter(|_| !is_first);
         self.statements.due = Some(Instant::now() + pause);
