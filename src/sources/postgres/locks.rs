@@ -57,6 +57,9 @@ pub(super) enum Want {
     AdvisoryHolders(oneshot::Sender<Result<Vec<i32>, Reason>>),
 }
 
+/// Within this time the first sample says whether it wants the lock table.
+const FIRST_SAMPLE: Duration = Duration::from_millis(250);
+
 /// How serving over one connection ended.
 enum Ended {
     /// Nobody can want anything any more.
@@ -197,6 +200,9 @@ impl<'a> Reader<'a> {
         // first screen goes before.
         let mut first = vec![Due::Upkeep, Due::Unused, Due::Want(Want::Locks(Vec::new()))];
         let (mut names, mut upkeep) = (every(NAMES_EVERY), every(UPKEEP_EVERY));
+        // Housekeeping waits for each catalog that is locked, and the first lock graph would wait behind it.
+        let first_sample = tokio::time::sleep(FIRST_SAMPLE);
+        tokio::pin!(first_sample);
         loop {
             let due = tokio::select! {
                 biased;
@@ -213,7 +219,8 @@ impl<'a> Reader<'a> {
                     Some(want) => Due::Want(want),
                     None => return Ended::Finished,
                 },
-                Some(due) = async { first.pop() }, if !first.is_empty() => due,
+                () = &mut first_sample, if !first_sample.is_elapsed() => continue,
+                Some(due) = async { first.pop() }, if first.len() > 1 || first_sample.is_elapsed() => due,
                 _ = names.tick() => Due::Names,
                 _ = upkeep.tick() => Due::Upkeep,
             };
