@@ -478,7 +478,9 @@ impl Sampler {
             self.locks_ordered = Some(reads);
         }
         let limit = self.pace().patience(LOCKS_LIMIT);
-        let read = self.wires.catalog.wait_for(|catalog| catalog.locks_reads > reads);
+        // One that was under way already when these waits were seen is of before them.
+        let is_of_now = |it: &Catalog| it.error.is_some() || it.lock_table(since, now).value().is_some();
+        let read = self.wires.catalog.wait_for(|it| it.locks_reads > reads && is_of_now(it));
         // In time or not: what is there by then is judged by when it was read.
         drop(timeout(limit, read).await);
         self.wires.catalog.borrow().lock_table(since, now)
