@@ -39,7 +39,7 @@ pub struct Tick {
     pub asked_at: Timestamp,
     /// When the sample was complete, by the client's clock.
     pub taken_at: Timestamp,
-    /// Seconds that the rates span; `None` before a second sample.
+    /// Seconds that the rates span; `None` while there is no sample to take them against.
     pub interval_seconds: Option<f64>,
     /// What was derived, by the kind of server.
     pub body: TickBody,
@@ -126,7 +126,7 @@ impl Tick {
 pub enum Baseline {
     /// The sample before: what the screen shows.
     Previous,
-    /// The first sample: what a report shows.
+    /// The first sample that can be one: what a report shows.
     First,
 }
 
@@ -338,11 +338,15 @@ impl Observer {
         if state.sample.as_ref().is_some_and(|before| before.server.started_at != sample.server.started_at) {
             *state = PgBaseline::default();
         }
-        let before = state.sample.as_deref();
+        // A report without the counters of databases to begin with would have no rates at all.
+        let is_base =
+            |sample: &&PgSample| self.baseline == Baseline::Previous || sample.databases.value().is_some();
+        let before = state.sample.as_deref().filter(is_base);
         let seconds = before
             .map(|before| crate::format::seconds_between(before.server_time, sample.server_time))
             .filter(|s| *s > 0.0);
         let counters = rates::database_deltas(before, &sample);
+        let is_first = before.is_none();
         let forest = locks_reading(&sample);
         state.lag.push(&sample);
         let replication = replication::derive(&sample, &state.lag);
@@ -362,7 +366,7 @@ impl Observer {
             replication,
             sample: Arc::clone(&sample),
         };
-        if self.baseline == Baseline::Previous || state.sample.is_none() {
+        if self.baseline == Baseline::Previous || is_first {
             state.sample = Some(sample);
         }
         Tick { asked_at, taken_at, interval_seconds: seconds, body: TickBody::Postgres(Box::new(tick)) }

@@ -36,7 +36,7 @@ fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// How long a report waits for locks and names.
+/// How long each sample of a report waits for locks.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How soon after the first reading the second comes.

@@ -101,7 +101,7 @@ const UNKNOWN: Slot = [f32::NAN; Metric::COUNT];
 pub struct History {
     /// The first moment of all.
     origin: Option<Timestamp>,
-    /// The first sample: milliseconds since the first moment.
+    /// The sample that the rates of a report are taken against: milliseconds since the first moment.
     first_sample: Option<i64>,
     /// With the milliseconds since then.
     slots: VecDeque<(i64, Slot)>,
@@ -143,7 +143,9 @@ impl History {
             set(Metric::RedisMisses, tick.rates.misses_per_second);
         }
         self.push_slot(tick.taken_at, slot);
-        self.first_sample = self.first_sample.or_else(|| self.slots.back().map(|(millis, _)| *millis));
+        if tick.interval_seconds.is_none() {
+            self.first_sample = self.slots.back().map(|(millis, _)| *millis);
+        }
     }
 
     /// Adds a moment at which nothing was known.

@@ -44,8 +44,11 @@ static IDLE: LazyLock<Lab> = LazyLock::new(|| Lab::start(Options::default()).unw
 /// are at work on a small machine.
 static ALONE: [LazyLock<Mutex<Lab>>; 2] = [const { LazyLock::new(|| Mutex::new(start_alone())) }; 2];
 
+/// Fails while there is a file in the data directory: when an archiver hears of another command nobody can tell.
+const ARCHIVE: &str = "test ! -e archiving_fails";
+
 fn start_alone() -> Lab {
-    let settings = settings(&[("archive_mode", "on"), ("archive_command", "/bin/true")]);
+    let settings = settings(&[("archive_mode", "on"), ("archive_command", ARCHIVE)]);
     Lab::start(Options { standby: false, max_connections: 40, settings, ..Options::default() }).unwrap()
 }
 

@@ -74,7 +74,7 @@ fn an_archive_command_that_fails_is_told_with_the_file_until_it_works_again() {
     let target = server.uri("oncall", "shop");
     let archiver = |column: &str| admin.cell(&format!("SELECT {column} FROM pg_stat_archiver")).unwrap();
     let failing = "coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)";
-    reload(&admin, "SET archive_command = '/bin/false'");
+    admin.execute("COPY (SELECT) TO PROGRAM 'touch archiving_fails'").unwrap();
     admin.execute("SELECT pg_logical_emit_message(true, 'test', 'log'); SELECT pg_switch_wal()").unwrap();
     wait_for(&admin, "a failure", &format!("SELECT {failing} FROM pg_stat_archiver"));
     let report = watch("1s", "", &[&target]).end();
@@ -83,7 +83,7 @@ fn an_archive_command_that_fails_is_told_with_the_file_until_it_works_again() {
     found.assert_within(0.0, 5.0);
     found.assert_says(&[&format!("archiving fails: {} ", archiver("last_failed_wal"))]);
 
-    reload(&admin, "RESET archive_command");
+    admin.execute("COPY (SELECT) TO PROGRAM 'rm archiving_fails'").unwrap();
     wait_for(&admin, "an archived file", &format!("SELECT NOT {failing} FROM pg_stat_archiver"));
     watch("1s", "", &[&target]).end().found([]);
 }

@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 
 use dbtriage::engine::findings::CHECKS;
 use dbtriage::engine::{Baseline, Observer, Severity, Thresholds};
-use dbtriage::model::{Body, Kind, OutageKind, Reason, Sample, Target, TargetId};
+use dbtriage::model::{Body, Kind, OutageKind, Reading, Reason, Sample, Target, TargetId};
 use pretty_assertions::assert_eq;
 
 /// The checks that tell why there are no data.
@@ -175,4 +175,20 @@ fn a_report_of_two_seconds_does_not_say_that_there_is_no_spike() {
     assert_eq!(short.not_yet().get("operation-spike"), Some(&"judged over more than two seconds"));
     let says = "1.2k transactions/s over the last 3s, 12x the average of the time since the reset";
     assert_eq!(told(&report(4), "operation-spike"), Some((Severity::Notice, says.to_owned())));
+}
+
+#[test]
+fn a_report_whose_first_sample_has_no_databases_takes_its_rates_against_the_next() {
+    let batch = |second: i64| {
+        postgres::changed(second, |it| {
+            postgres::database(it, |counters| counters.temp_bytes = second * 30 * 1_048_576);
+            if second == 0 {
+                it.databases = Reading::Unavailable(Reason::new("not read yet"));
+            }
+        })
+    };
+    let report = |seconds| shown(observer(Kind::Postgres, Baseline::First), seconds, batch);
+    assert_eq!(report(2).not_yet().get("temp-files"), Some(&"judged over a minute"), "against nothing");
+    let says = "30 MB/s went into 0 temporary files a second over the last 2s";
+    assert_eq!(told(&report(4), "temp-files"), Some((Severity::Warning, says.to_owned())));
 }

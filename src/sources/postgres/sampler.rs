@@ -38,8 +38,10 @@ const SLOWER: Duration = Duration::from_secs(2);
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(3);
 /// An answer that has not come after this long may never come.
 const OVERDUE: Duration = Duration::from_secs(8);
-/// How long the first tick waits for names, so that the first screen has them.
+/// How long the first tick waits for names, so that the first screen has them; that of a report, which can take no rates
+/// against a sample without its databases.
 const NAMES_LIMIT: Duration = Duration::from_millis(200);
+const REPORT_NAMES_LIMIT: Duration = Duration::from_secs(5);
 
 /// What ties the sampler to the other tasks.
 #[derive(Debug)]
@@ -174,7 +176,7 @@ impl Sampler {
         self.delivered = false;
         self.wal_apart = false;
         // The first names come from another connection, opened at the same moment.
-        let limit = self.pace().patience(NAMES_LIMIT);
+        let limit = if self.pace().is_report() { REPORT_NAMES_LIMIT } else { NAMES_LIMIT };
         drop(timeout(limit, self.wires.catalog.wait_for(|catalog| catalog.ready)).await);
         let mut late: Option<Asked> = None;
         // It may be the connection that is dead and not the server (a firewall that forgot it, a backend that was
