@@ -66,13 +66,14 @@ impl Pace {
         Self { interval, statements_every, texts_every, tables_of: None, begun: Instant::now() }
     }
 
-    /// When to read again after a reading that began at a time: on the beat that all sources share, so that one frame
-    /// shows what they have read, and not sooner than half an interval, of which rates would say little. A report has no
-    /// frames, and watches as long as was asked for, which a reading that is on the beat sooner would shorten.
-    pub(in crate::sources) fn next(&self, at: Instant) -> Instant {
+    /// When to read again after a reading that was due at a time and began at another: on the beat that all sources share,
+    /// so that one frame shows what they have read, and not sooner than half an interval, of which rates would say little.
+    /// A report has no frames, and watches as long as was asked for: a reading that is on the beat sooner would shorten
+    /// that, and readings that begin late would add up.
+    pub(in crate::sources) fn next(&self, due: Instant, at: Instant) -> Instant {
         let interval = self.interval.max(Duration::from_millis(1));
         if self.is_report() {
-            return at + interval;
+            return (due + interval).max(at + interval / 2);
         }
         let least = at.saturating_duration_since(self.begun) + interval / 2;
         let beats = least.as_nanos().div_ceil(interval.as_nanos());
@@ -85,10 +86,10 @@ impl Pace {
     /// is complete.
     pub(in crate::sources) fn second(&self, complete: Instant, next: Instant) -> Instant {
         if self.is_report() {
-            return self.next(complete);
+            return self.next(complete, complete);
         }
         let soon = complete + SECOND;
-        let is_extra = soon < next && self.next(soon) == next;
+        let is_extra = soon < next && self.next(soon, soon) == next;
         if is_extra { soon } else { next }
     }
 
@@ -115,7 +116,10 @@ mod tests {
     #[test]
     fn all_sources_read_on_one_beat_and_none_twice_within_half_an_interval() {
         let pace = Pace::screen(Duration::from_secs(2));
-        let next = |ms: u64| (pace.next(pace.begun + Duration::from_millis(ms)) - pace.begun).as_millis();
+        let next = |ms: u64| {
+            let at = pace.begun + Duration::from_millis(ms);
+            (pace.next(at, at) - pace.begun).as_millis()
+        };
         for (began_ms, next_ms) in
             [(0, 2000), (3, 2000), (990, 2000), (1001, 4000), (2002, 4000), (7300, 10_000)]
         {
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn the_second_reading_does_not_wait_for_a_long_interval() {
         let second = |pace: Pace| {
-            let next = pace.next(pace.begun);
+            let next = pace.next(pace.begun, pace.begun);
             (pace.second(pace.begun + Duration::from_millis(5), next) - pace.begun).as_millis()
         };
         assert_eq!(second(Pace::screen(Duration::from_secs(5))), 1005);
@@ -140,8 +144,10 @@ mod tests {
         let pace = Pace::report(Duration::from_secs(1));
         let after = |ms: u64| pace.begun + Duration::from_millis(ms);
         // Asked after 400 ms, answered after 700.
-        let second = pace.second(after(700), pace.next(after(400)));
+        let second = pace.second(after(700), pace.next(after(400), after(400)));
         assert_eq!((second - pace.begun).as_millis(), 1700);
-        assert_eq!((pace.next(second) - pace.begun).as_millis(), 2700);
+        // Begun late by 300 ms, and by 800 ms.
+        assert_eq!((pace.next(second, after(2000)) - pace.begun).as_millis(), 2700);
+        assert_eq!((pace.next(second, after(2500)) - pace.begun).as_millis(), 3000);
     }
 }

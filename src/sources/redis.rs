@@ -239,7 +239,7 @@ impl Reader {
         loop {
             self.wait_for_turn(&mut next, connection.is_some()).await;
             let pace = *self.pace.borrow_and_update();
-            next = pace.next(Instant::now());
+            next = pace.next(next, Instant::now());
             let asked_at = now();
             let outcome = match &mut connection {
                 Some(open) => self.read(open, pace).await,
@@ -291,7 +291,7 @@ impl Reader {
             tokio::select! {
                 () = sleep_until(*next) => return,
                 Ok(()) = self.pace.changed(), if is_connected => {
-                    *next = (*next).min(self.pace.borrow().next(Instant::now()));
+                    *next = (*next).min(self.pace.borrow().next(*next, Instant::now()));
                 }
             }
         }

@@ -194,7 +194,7 @@ impl Sampler {
                     () = &mut lost => return Lost::Connection(Reason::new("connection lost")),
                 }
                 let at = Instant::now();
-                next = self.pace().next(at);
+                next = self.pace().next(next, at);
                 let plan = self.plan(connection, at);
                 let heard_bytes = connection.line.heard_bytes();
                 let answer = tokio::spawn(batch(Arc::clone(&connection.line.client), plan));
@@ -281,7 +281,7 @@ impl Sampler {
             tokio::select! {
                 () = sleep_until(*next) => return,
                 changed = self.wires.pace.changed() => match changed {
-                    Ok(()) => *next = (*next).min(self.pace().next(Instant::now())),
+                    Ok(()) => *next = (*next).min(self.pace().next(*next, Instant::now())),
                     Err(_) => return sleep_until(*next).await,
                 },
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 
 use crate::engine::Engine;
@@ -97,7 +98,11 @@ impl Redis {
     /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection> {
         let client = redis::Client::open(self.url())?;
-        let connection = client.get_multiplexed_async_connection().await;
+        // The limit of the client itself, half a second, is passed where the machine stalls.
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(LIMIT))
+            .set_response_timeout(Some(LIMIT));
+        let connection = client.get_multiplexed_async_connection_with_config(&patient).await;
         connection.with_context(|| format!("could not connect to {}", self.url()))
     }
 }
