@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc as plain};
 use std::time::{Duration, Instant};
 
 use dbtriage::model::action::{Action, ActionReply};
-use dbtriage::model::postgres::{Sample as PgSample, Session, SessionId, State};
+use dbtriage::model::postgres::{LockTable, Sample as PgSample, Session, SessionId, State};
 use dbtriage::model::{Body, Kind, Reading, Reason, Sample, Target, TargetId};
 use dbtriage::sources::Pace;
 use dbtriage::sources::postgres::{self, Handle, settings};
@@ -1028,6 +1028,31 @@ fn samples_and_terminate_under_a_lock_on_the_roles_as_superuser() {
 #[test]
 fn samples_and_terminate_under_a_lock_on_the_databases() {
     work_under_a_lock("oncall", "pg_catalog.pg_database", VIEW);
+}
+
+#[test]
+fn housekeeping_that_catalogs_refuse_does_not_hold_up_the_lock_table() {
+    let lab = take(&QUIET);
+    let primary = lab.primary();
+    let [locker, reader] = [(); 2].map(|()| primary.client("postgres", "shop").unwrap());
+    let query = "SELECT count(*) FROM pg_catalog.pg_namespace";
+    reader.execute(query).unwrap();
+    let mut watch = Watch::start(&primary.conninfo("postgres", "shop")).warm();
+    watch.sample(|sample| sample.upkeep.is_some());
+    // Four of its parts read one of these.
+    let lock = "LOCK TABLE pg_catalog.pg_database, pg_catalog.pg_namespace IN ACCESS EXCLUSIVE MODE";
+    locker.execute(&format!("BEGIN; {lock}")).unwrap();
+    let waiting = reader.spawn(query);
+    let waits =
+        |table: &Arc<LockTable>| table.rows.iter().any(|row| row.pid == Some(reader.pid()) && !row.granted);
+    watch.sample(|sample| matches!(&sample.locks, Reading::Fresh(table) if waits(table)));
+
+    watch.sample(|sample| {
+        assert!(waits(fresh(&sample.locks)));
+        sample.upkeep.as_deref().is_some_and(|upkeep| upkeep.freeze_ages.reason().is_some())
+    });
+    locker.execute("ROLLBACK").unwrap();
+    waiting.wait(PATIENCE).unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{alone, settings};
 
 /// The session that has read what is read seldom, and perhaps texts of statements since.
 const UPKEEP_READ: &str = "FROM pg_stat_activity WHERE application_name = 'dbtriage' AND state = 'idle' \
-                           AND query ~ 'dbtriage:(subscriptions|texts)'";
+                           AND query ~ 'dbtriage:(limit|texts)'";
 
 fn reload(admin: &Client, change: &str) {
     admin.execute(&format!("ALTER SYSTEM {change}")).unwrap();

@@ -106,6 +106,15 @@ fn subscriptions(major_num: u32) -> String {
     )
 }
 
+/// How long a part waits for a locked catalog, and how long what comes after it: ten parts wait one after the other, and
+/// the lock table that is wanted then waits behind all of them. Nothing is set through a pooler, whose sessions are not ours.
+const LOCK_LIMIT: &str =
+    "/* dbtriage:shortlimit */ SELECT /* dbtriage */ set_config('lock_timeout', '20ms', false)
+    WHERE current_setting('dbtriage.direct', true) = 'on'";
+const LOCK_LIMIT_AFTER: &str =
+    "/* dbtriage:limit */ SELECT /* dbtriage */ set_config('lock_timeout', '200ms', false)
+    WHERE current_setting('dbtriage.direct', true) = 'on'";
+
 /// Round trips of a reading.
 pub(super) const ROUND_TRIPS: u32 = 2;
 
@@ -115,19 +124,21 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> (Upkeep
     let checkpoints = if major_num < 170_000 { CHECKPOINTS_16 } else { CHECKPOINTS };
     let names: [(&(dyn ToSql + Sync), Type); 1] = [(&SETTINGS.as_slice(), Type::TEXT_ARRAY)];
     let subscriptions = subscriptions(major_num);
-    let (archiver, checkpoints, freeze_ages, pending_restart, settings) = futures::join!(
+    let (_, archiver, checkpoints, freeze_ages, pending_restart, settings) = futures::join!(
+        client.query_typed(LOCK_LIMIT, &[]),
         client.query_typed_one(ARCHIVER, &[]),
         client.query_typed_one(checkpoints, &[]),
         client.query_typed(FREEZE_AGES, &[]),
         client.query_typed(PENDING_RESTART, &[]),
         client.query_typed(SHOWN, &names),
     );
-    let (lock_usage, xmin_holder, invalid_indexes, neglected, subscriptions) = futures::join!(
+    let (lock_usage, xmin_holder, invalid_indexes, neglected, subscriptions, _) = futures::join!(
         client.query_typed_one(LOCK_USAGE, &[]),
         client.query_typed(XMIN_HOLDER, &[]),
         client.query_typed(INVALID_INDEXES, &[]),
         client.query_typed(NEGLECTED, &[]),
         client.query_typed(&subscriptions, &[]),
+        client.query_typed(LOCK_LIMIT_AFTER, &[]),
     );
     let failed = [
         archiver.as_ref().err(),
