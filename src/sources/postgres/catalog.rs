@@ -40,7 +40,7 @@ pub(super) struct Catalog {
     pub(super) ready: bool,
 }
 
-/// A reading of tables, and what it took.
+/// A reading of tables, and what it took: nothing where it waited for a locked catalog, which costs the server nothing.
 #[derive(Debug, Clone)]
 pub(super) struct TablesRead {
     pub(super) tables: Arc<Tables>,

@@ -400,8 +400,9 @@ impl<'a> Reader<'a> {
     async fn read_tables(&self) {
         let Line { client, major_num, user, .. } = &self.line;
         let began = Instant::now();
-        let tables = tables::read(client, *major_num, user).await;
-        let read = TablesRead { tables: Arc::new(tables), began, took: began.elapsed() };
+        let (tables, has_waited) = tables::read(client, *major_num, user).await;
+        let took = if has_waited { Duration::ZERO } else { began.elapsed() };
+        let read = TablesRead { tables: Arc::new(tables), began, took };
         self.catalog.send_modify(|it| it.tables = Some(read));
     }
 

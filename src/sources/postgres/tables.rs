@@ -7,7 +7,7 @@
 use tokio_postgres::{Client, Error, Row};
 
 use super::read;
-use super::upkeep::{each, reading};
+use super::upkeep::{each, has_waited, reading};
 use crate::model::postgres::{Constraint, Counted, Index, Progress, Table, Tables};
 
 /// A name as it stands in SQL.
@@ -129,8 +129,9 @@ fn progress(major_num: u32) -> String {
     )
 }
 
-/// Reads all of it; each part fails by itself.
-pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Tables {
+/// Reads all of it; each part fails by itself. And whether a part had to wait for a locked catalog, so that the time it took
+/// says nothing of what it has cost.
+pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> (Tables, bool) {
     let (count, tables, indexes, constraints, progress) =
         (count(), tables(), indexes(), constraints(), progress(major_num));
     let (count, tables, indexes, constraints, progress) = futures::join!(
@@ -140,13 +141,22 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> Tables 
         client.query_typed(&constraints, &[]),
         client.query_typed(&progress, &[]),
     );
-    Tables {
+    let failed = [
+        count.as_ref().err(),
+        tables.as_ref().err(),
+        indexes.as_ref().err(),
+        constraints.as_ref().err(),
+        progress.as_ref().err(),
+    ];
+    let has_waited = has_waited(&failed);
+    let tables = Tables {
         counted: reading(count.and_then(|row| counted(&row)), user),
         tables: each(tables, table, user),
         indexes: each(indexes, index, user),
         constraints: each(constraints, constraint, user),
         progress: each(progress, step, user),
-    }
+    };
+    (tables, has_waited)
 }
 
 fn counted(row: &Row) -> Result<Counted, Error> {

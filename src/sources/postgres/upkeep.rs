@@ -152,7 +152,7 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> (Upkeep
         neglected.as_ref().err(),
         subscriptions.as_ref().err(),
     ];
-    let has_waited = failed.iter().flatten().any(|error| error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE));
+    let has_waited = has_waited(&failed);
     let name = |row: &Row| Ok(read::text(row, 0)?.unwrap_or_default());
     let index = |row: &Row| Ok((read::get(row, 0)?, read::text(row, 1)?.unwrap_or_default()));
     let upkeep = Upkeep {
@@ -168,6 +168,11 @@ pub(super) async fn read(client: &Client, major_num: u32, user: &str) -> (Upkeep
         subscriptions: each(subscriptions, decode_subscription, user),
     };
     (upkeep, has_waited)
+}
+
+/// Whether a part has failed because it waited for a locked catalog.
+pub(super) fn has_waited(failed: &[Option<&Error>]) -> bool {
+    failed.iter().flatten().any(|error| error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
 }
 
 fn decode_setting(row: &Row) -> Result<Setting, Error> {
