@@ -1,4 +1,4 @@
-//! A long incident, compressed: two hundred sessions that change all the time, and a fault every ten seconds. In the
+//! A long incident, compressed: two hundred sessions that change all the time, and a fault every five seconds. In the
 //! end nothing has leaked, and the screen is the truth.
 //!
 //! `DBTRIAGE_SOAK_SECONDS` is how long it takes (20 when nothing is said), `DBTRIAGE_SOAK_SEED` which faults come when.
@@ -39,8 +39,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_dbtriage");
 /// The size at which all panes are shown.
 const WIDE: (u16, u16) = (200, 50);
 
-/// From this length on a run tells whether memory grows; a shorter one is still warming up.
-const LONG: Duration = Duration::from_secs(60);
+/// From this length on each fault comes in both halves, and the run tells whether memory grows: what is done for the
+/// first time takes memory that stays, and after a reset of statistics there is less to keep for some time.
+const LONG: Duration = Duration::from_secs(200);
+
+/// From the beginning of one fault to that of the next, where it is over by then.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How soon after a fault the screen must be live, with two hundred sessions beside it on one machine; the bound of two
 /// seconds is asserted where nothing else runs.
@@ -72,14 +76,9 @@ impl Plan {
         LONG <= self.length
     }
 
-    /// From the beginning of one fault to that of the next.
-    fn pause(&self) -> Duration {
-        Duration::from_secs(if self.is_long() { 10 } else { 5 })
-    }
-
-    /// It is not over before the end of the first fault: what is done for the first time takes memory that stays.
+    /// One half: in a long run it holds every fault.
     fn warm_up(&self) -> Duration {
-        (self.length / 4).max(self.pause() * 2)
+        self.length / 2
     }
 
     /// Over how long readings of memory are taken together.
@@ -213,8 +212,8 @@ impl Soak {
     fn suffer(&mut self) -> Taken {
         let mut random = Random::new(self.plan.seed);
         let mut bag = Vec::new();
-        let mut warm = None;
-        let mut due = self.started + self.plan.pause();
+        let (mut warm, mut played) = (None, [0, 0]);
+        let mut due = self.started + PAUSE;
         let end = self.started + self.plan.length;
         let warmed_up = self.started + self.plan.warm_up();
         while due < end {
@@ -225,10 +224,17 @@ impl Soak {
             if bag.is_empty() {
                 bag = random.shuffled(&Fault::ALL);
             }
+            played[usize::from(warm.is_some())] += 1;
             self.play(bag.pop().unwrap(), &mut random);
-            due = (due + self.plan.pause()).max(now());
+            due = (due + PAUSE).max(now());
         }
         sleep(end.saturating_duration_since(now()));
+        println!("faults in the warm-up and after: {played:?}");
+        let all = Fault::ALL.len();
+        assert!(
+            !self.plan.is_long() || played.iter().all(|count| all <= *count),
+            "{played:?} of {all} faults"
+        );
         warm.expect("a fault after the warm-up")
     }
 
