@@ -15,6 +15,8 @@ const TICK_MS_MAX: f64 = 15.0;
 /// What reading the counters may cost, against the least that any reading of them costs on this machine: the function
 /// makes all its rows, of forty columns, whoever asks for how few.
 const COUNTERS_FACTOR_MAX: f64 = 4.0;
+/// As often is tried to call a statement between two readings.
+const TURNS: usize = 20;
 /// Time that is watched.
 const WATCHED: Duration = Duration::from_secs(12);
 
@@ -84,6 +86,36 @@ async fn a_tick_beside_five_thousand_long_statements_is_cheap() {
         "{counters_ms:.1} ms against {cheapest_ms:.1} ms"
     );
     assert!(texts <= WATCHED.as_secs() / 10 + 1, "texts were read {texts} times");
+}
+
+/// A statement that is called for the first time between the first two readings of the counters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_new_in_the_second_reading_has_its_text_at_once() {
+    let lab = lab(&[]);
+    let admin = lab.primary().client("postgres", "shop").unwrap();
+    for turn in 0..TURNS {
+        let mut watching = Watching::start(lab.primary(), "oncall").await;
+        let first = watching.wait_for("the first counters", |sample| sample.statements.value().cloned());
+        let first = first.await;
+        let name = format!("new_{turn}");
+        admin.execute(&format!("SELECT count(*) AS {name} FROM generate_series(1, 100000)")).unwrap();
+        let second = watching.wait_for("the second counters", |sample| {
+            let is_second = sample.statements.value().is_some_and(|it| it.read_at != first.read_at);
+            is_second.then(|| sample.clone())
+        });
+        let second = second.await;
+        let queryid = format!("SELECT queryid FROM pg_stat_statements WHERE query LIKE '%AS {name} %'");
+        let queryid: i64 = admin.cell(&queryid).unwrap().parse().unwrap();
+        let rows = &second.statements.value().unwrap().rows;
+        let Some(row) = rows.iter().find(|row| row.key.queryid == queryid) else {
+            // It was called after the second reading had begun.
+            continue;
+        };
+        let text = second.statement_texts.get(&row.key);
+        assert!(text.is_some_and(|text| text.contains(&name)), "{text:?} is no text of {name}");
+        return;
+    }
+    panic!("in {TURNS} turns the second reading came before the statement");
 }
 
 /// What a backend spent while it was watched.

@@ -22,8 +22,11 @@ const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
 const TEXTS_WANTED: usize = 50;
 
-/// How long the first sample waits for texts, and each of a report.
-const FIRST_TEXTS_LIMIT: Duration = Duration::from_millis(200);
+/// So many times texts are asked for at once: the first screen is to be whole, and so is the second, the first that tells
+/// what is called.
+const EARLY_TEXTS: u8 = 2;
+/// How long a sample waits for those, and each of a report.
+const EARLY_TEXTS_LIMIT: Duration = Duration::from_millis(200);
 const REPORT_TEXTS_LIMIT: Duration = Duration::from_secs(1);
 
 /// When statements were read and what they were, between two readings.
@@ -36,7 +39,8 @@ pub(super) struct StatementBeat {
     /// What that reading has cost.
     cost: Duration,
     totals: BTreeMap<StatementKey, f64>,
-    texts_asked: Option<Instant>,
+    /// When texts were asked for last, and how often until now.
+    texts_asked: Option<(Instant, u8)>,
     /// When the extension was looked for again.
     looked: Option<Instant>,
 }
@@ -97,7 +101,10 @@ impl Sampler {
     /// Asks the locks connection for the texts of the statements that matter and have none yet.
     pub(super) async fn ask_for_texts(&mut self, pace: Pace) {
         let Some(Reading::Fresh(statements)) = &self.statements.last else { return };
-        if self.statements.texts_asked.is_some_and(|asked| asked.elapsed() < pace.texts_every) {
+        let asked_times = self.statements.texts_asked.map_or(0, |(_, times)| times);
+        let is_early = asked_times < EARLY_TEXTS;
+        let is_due = |(at, _): (Instant, u8)| is_early || pace.texts_every <= at.elapsed();
+        if !self.statements.texts_asked.is_none_or(is_due) {
             return;
         }
         let known = Arc::clone(&self.wires.catalog.borrow().texts);
@@ -112,11 +119,11 @@ impl Sampler {
         if wanted.is_empty() {
             return;
         }
-        let is_first = self.statements.texts_asked.replace(Instant::now()).is_none();
-        // A report has no later tick to show them in, and the first screen is to be whole.
-        let limit = match (pace.is_report(), is_first) {
+        self.statements.texts_asked = Some((Instant::now(), asked_times.saturating_add(1)));
+        // A report has no later tick to show them in.
+        let limit = match (pace.is_report(), is_early) {
             (true, _) => REPORT_TEXTS_LIMIT,
-            (false, true) => FIRST_TEXTS_LIMIT,
+            (false, true) => EARLY_TEXTS_LIMIT,
             (false, false) => Duration::ZERO,
         };
         if self.wires.wants.try_send(Want::Texts(wanted, matter)).is_ok() && !limit.is_zero() {
