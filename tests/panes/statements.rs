@@ -88,6 +88,34 @@ async fn a_tick_beside_five_thousand_long_statements_is_cheap() {
     assert!(texts <= WATCHED.as_secs() / 10 + 1, "texts were read {texts} times");
 }
 
+/// Somebody who zooms the list sees more than are seen at first, and some of what there is most of is our own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seventy_statements_have_their_texts_in_the_first_sample() {
+    let lab = lab(&[]);
+    let admin = lab.primary().client("postgres", "shop").unwrap();
+    admin.execute("SELECT pg_stat_statements_reset()").unwrap();
+    for n in 1..=40 {
+        admin.execute(&format!("SELECT 0{}", " + 1".repeat(n))).unwrap();
+    }
+    for _ in 0..TURNS {
+        let mut watching = Watching::start(lab.primary(), "oncall").await;
+        let first = watching.wait_for("the first counters", |sample| {
+            sample.statements.value().is_some().then(|| sample.clone())
+        });
+        let first = first.await;
+        let rows = &first.statements.value().unwrap().rows;
+        if first.statement_texts.is_empty() {
+            // They came too late for it.
+            continue;
+        }
+        let of_text = rows.iter().filter(|row| first.statement_texts.contains_key(&row.key)).count();
+        assert!((60..100).contains(&rows.len()), "{} statements", rows.len());
+        assert_eq!(of_text, rows.len(), "statements with their text");
+        return;
+    }
+    panic!("in {TURNS} turns no first sample had texts");
+}
+
 /// A statement that is called for the first time between the first two readings of the counters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_new_in_the_second_reading_has_its_text_at_once() {

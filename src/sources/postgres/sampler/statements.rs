@@ -20,7 +20,7 @@ use crate::model::postgres::{Statement, StatementKey, Statements};
 /// While there are no counters the extension is looked for this often.
 const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
-const TEXTS_WANTED: usize = 50;
+const TEXTS_WANTED: usize = 100;
 
 /// So many times texts are asked for at once: the first screen is to be whole, and so is the second, the first that tells
 /// what is called.
