@@ -1,4 +1,4 @@
-//! What a program takes from its machine: processor time and memory, read where Linux keeps them.
+//! What a program takes from its machine, and the host from the machine: read where Linux keeps it.
 
 use std::fs;
 use std::time::Duration;
@@ -26,6 +26,32 @@ pub(crate) fn peak_kb(pid: i32) -> u64 {
         peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default()
     };
     of_all(pid, of_one).into_iter().sum()
+}
+
+/// The time of all processors since the machine was started, in ticks, and how much of it the host of a virtual machine gave
+/// to others though something here was ready to run (proc(5), `/proc/stat`, steal).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ticks {
+    all: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    pub(crate) fn now() -> Self {
+        let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let first = text.lines().next().unwrap_or_default();
+        // What guests of this machine take stands behind that, and is in its first two figures already.
+        let ticks: Vec<u64> =
+            first.split_whitespace().skip(1).take(8).filter_map(|it| it.parse().ok()).collect();
+        Self { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or_default() }
+    }
+
+    /// The stolen share of the time since an earlier moment; 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of years are exact in an f64")]
+    pub(crate) fn stolen_since(self, before: Self) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+    }
 }
 
 fn of_all(pid: i32, of_one: impl Fn(i32) -> u64 + Copy) -> Vec<u64> {
