@@ -20,8 +20,6 @@ pub(super) struct Catalog {
     pub(super) names: Arc<Names>,
     /// Texts read so far.
     pub(super) texts: Arc<BTreeMap<StatementKey, Arc<str>>>,
-    /// How many times texts have been read, or were tried to be.
-    pub(super) texts_reads: u64,
     /// The extension, once it was looked for: why it cannot be read, or where it is.
     pub(super) extension: Option<Result<Extension, Reason>>,
     /// What is read seldom, once it was read.

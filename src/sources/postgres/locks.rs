@@ -33,8 +33,6 @@ const RELATIONS_MAX: usize = 10_000;
 
 /// A connection that has not answered for this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(30);
-/// So many texts are read before anybody asks for them.
-const TEXTS_FIRST: i64 = 100;
 /// From here on only the texts of statements that matter now are kept.
 const TEXTS_MAX: usize = 500;
 
@@ -241,7 +239,7 @@ impl<'a> Reader<'a> {
     async fn attend(&mut self, due: Due) {
         match due {
             Due::Want(Want::Locks(safe_snapshots)) => self.read_locks(safe_snapshots).await,
-            Due::Want(Want::Texts(queryids, matter)) => self.read_texts(queryids, 0, &matter).await,
+            Due::Want(Want::Texts(queryids, matter)) => self.read_texts(queryids, &matter).await,
             // An answer that nobody waits for any more is not read.
             Due::Want(Want::Holdings(_, _, reply)) if reply.is_closed() => {}
             Due::Want(Want::AdvisoryHolders(reply)) if reply.is_closed() => {}
@@ -364,7 +362,14 @@ impl<'a> Reader<'a> {
                 connected.and_then(|row| row.try_get(0).ok()).unwrap_or(names.connected_database);
         }
         let extension = found(extension, &names);
-        let is_first = !self.catalog.borrow().ready;
+        let first_time = !self.catalog.borrow().ready;
+        if let (true, Some(Ok(extension))) = (first_time, &extension) {
+            // Once before the counters are first read, so that the statement is in them and its text is known.
+            drop(self.line.client.query_typed(&extension.counters(), &[]).await);
+            if let Some(info) = extension.info() {
+                drop(self.line.client.query_typed(&info, &[]).await);
+            }
+        }
         self.catalog.send_modify(|it| {
             it.names = Arc::new(names);
             it.rights = rights
@@ -375,10 +380,6 @@ impl<'a> Reader<'a> {
             it.extension = extension.or_else(|| it.extension.take());
             it.ready = true;
         });
-        if is_first {
-            // While the counters are read for the first time: what has taken most time will be shown.
-            self.read_texts(Vec::new(), TEXTS_FIRST, &BTreeSet::new()).await;
-        }
     }
 
     async fn read_upkeep(&mut self) {
@@ -405,16 +406,13 @@ impl<'a> Reader<'a> {
         self.catalog.send_modify(|it| it.tables = Some(read));
     }
 
-    async fn read_texts(&self, queryids: Vec<i64>, most: i64, matter: &BTreeSet<StatementKey>) {
-        let extension = self.catalog.borrow().extension.clone();
-        let rows = match extension {
-            Some(Ok(extension)) => {
-                let asked: [(&(dyn ToSql + Sync), Type); 2] =
-                    [(&queryids, Type::INT8_ARRAY), (&most, Type::INT8)];
-                self.line.client.query_typed(&extension.texts(), &asked).await.unwrap_or_default()
-            }
-            Some(Err(_)) | None => Vec::new(),
+    async fn read_texts(&self, queryids: Vec<i64>, matter: &BTreeSet<StatementKey>) {
+        let extension = match &self.catalog.borrow().extension {
+            Some(Ok(extension)) => extension.clone(),
+            Some(Err(_)) | None => return,
         };
+        let rows = self.line.client.query_typed(&extension.texts(), &[(&queryids, Type::INT8_ARRAY)]).await;
+        let Ok(rows) = rows else { return };
         let text = |row| Some((read::statement_key(row).ok()??, read::statement_text(row, 4).ok()??));
         self.catalog.send_modify(|it| {
             let texts = Arc::make_mut(&mut it.texts);
@@ -423,7 +421,6 @@ impl<'a> Reader<'a> {
                 texts.retain(|key, _| matter.contains(key));
             }
             texts.extend(rows.iter().filter_map(text));
-            it.texts_reads += 1;
         });
     }
 

@@ -184,17 +184,14 @@ impl Extension {
         })
     }
 
-    /// Texts of the statements in `$1`, of the `$2` that have taken most time, and of all that carry our mark: those are
-    /// told by their text.
+    /// Texts of the statements in `$1`, and of all that carry our mark: those are told by their text.
     pub(super) fn texts(&self) -> String {
         let toplevel = if self.at_least(9) { "toplevel" } else { "true" };
-        let exec = if self.at_least(8) { "total_exec_time" } else { "total_time" };
-        let schema = &self.schema;
         format!(
             "/* dbtriage:texts */ SELECT /* dbtriage */ userid, dbid, {toplevel}, queryid, substr(textsend(query), 1, 4000) \
-             FROM {schema}.pg_stat_statements(true) \
-             WHERE queryid = ANY ($1) OR substr(textsend(query), 1, 12) = '/* dbtriage:'::bytea OR queryid = ANY (ARRAY( \
-             SELECT queryid FROM {schema}.pg_stat_statements(false) ORDER BY {exec} DESC LIMIT $2))"
+             FROM {}.pg_stat_statements(true) \
+             WHERE queryid = ANY ($1) OR substr(textsend(query), 1, 12) = '/* dbtriage:'::bytea",
+            self.schema
         )
     }
 }

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::super::Pace;
@@ -23,8 +22,8 @@ const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
 const TEXTS_WANTED: usize = 100;
 
-/// So many times texts are asked for at once: the first screen is to be whole, and so are the next, the first that tell what
-/// is called.
+/// So many times texts are asked for at once: the first screen is to be whole, and so is the second, the first that tells
+/// what is called.
 const EARLY_TEXTS: u8 = 2;
 /// How long a sample waits for those, and each of a report.
 const EARLY_TEXTS_LIMIT: Duration = Duration::from_millis(200);
@@ -40,8 +39,6 @@ pub(super) struct StatementBeat {
     /// What that reading has cost.
     cost: Duration,
     totals: BTreeMap<StatementKey, f64>,
-    /// When the counters were read that were looked through for texts last.
-    looked_through: Option<Timestamp>,
     /// When texts were asked for last, and how often until now.
     texts_asked: Option<(Instant, u8)>,
     /// When the extension was looked for again.
@@ -107,24 +104,10 @@ impl Sampler {
         let asked_times = self.statements.texts_asked.map_or(0, |(_, times)| times);
         let is_early = asked_times < EARLY_TEXTS;
         let is_due = |(at, _): (Instant, u8)| is_early || pace.texts_every <= at.elapsed();
-        if self.statements.looked_through == Some(statements.read_at)
-            || !self.statements.texts_asked.is_none_or(is_due)
-        {
+        if !self.statements.texts_asked.is_none_or(is_due) {
             return;
         }
-        self.statements.looked_through = Some(statements.read_at);
-        // A report has no later tick to show them in.
-        let limit = match (pace.is_report(), is_early) {
-            (true, _) => REPORT_TEXTS_LIMIT,
-            (false, true) => EARLY_TEXTS_LIMIT,
-            (false, false) => Duration::ZERO,
-        };
-        // Those of the first sample are being read already.
-        drop(timeout(limit, self.wires.catalog.wait_for(|catalog| catalog.texts_reads > 0)).await);
-        let (known, reads) = {
-            let catalog = self.wires.catalog.borrow();
-            (Arc::clone(&catalog.texts), catalog.texts_reads)
-        };
+        let known = Arc::clone(&self.wires.catalog.borrow().texts);
         let growth = |row: &Statement| {
             row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
         };
@@ -137,8 +120,14 @@ impl Sampler {
             return;
         }
         self.statements.texts_asked = Some((Instant::now(), asked_times.saturating_add(1)));
+        // A report has no later tick to show them in.
+        let limit = match (pace.is_report(), is_early) {
+            (true, _) => REPORT_TEXTS_LIMIT,
+            (false, true) => EARLY_TEXTS_LIMIT,
+            (false, false) => Duration::ZERO,
+        };
         if self.wires.wants.try_send(Want::Texts(wanted, matter)).is_ok() && !limit.is_zero() {
-            let wait = self.wires.catalog.wait_for(|catalog| catalog.texts_reads > reads);
+            let wait = self.wires.catalog.wait_for(|catalog| catalog.texts.len() > known.len());
             drop(timeout(limit, wait).await);
         }
     }
