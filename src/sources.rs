@@ -23,7 +23,7 @@ pub struct Pace {
     pub interval: Duration,
     /// The least time between two readings of statement counters.
     pub statements_every: Duration,
-    /// The least time between two readings of statement texts.
+    /// The least time between two readings of statement texts, after those of the first two readings of the counters.
     pub texts_every: Duration,
     /// The server whose tables somebody looks at.
     pub tables_of: Option<TargetId>,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::super::Pace;
@@ -22,9 +23,9 @@ const EXTENSION_EVERY: Duration = Duration::from_secs(3);
 /// Statements whose text is wanted: this many by growth, and as many by total.
 const TEXTS_WANTED: usize = 100;
 
-/// So many times texts are asked for at once: the first screen is to be whole, and so is the second, the first that tells
-/// what is called.
-const EARLY_TEXTS: u8 = 2;
+/// The texts of so many readings of the counters are asked for at once: the first screen is to be whole, and so is the
+/// second, the first that tells what is called.
+const EARLY_READINGS: u8 = 2;
 /// How long a sample waits for those, and each of a report.
 const EARLY_TEXTS_LIMIT: Duration = Duration::from_millis(200);
 const REPORT_TEXTS_LIMIT: Duration = Duration::from_secs(1);
@@ -39,8 +40,9 @@ pub(super) struct StatementBeat {
     /// What that reading has cost.
     cost: Duration,
     totals: BTreeMap<StatementKey, f64>,
-    /// When texts were asked for last, and how often until now.
-    texts_asked: Option<(Instant, u8)>,
+    texts_asked: Option<Instant>,
+    /// When the counters were read that were looked through for texts last, and how many readings were until now.
+    looked_through: Option<(Timestamp, u8)>,
     /// When the extension was looked for again.
     looked: Option<Instant>,
 }
@@ -101,12 +103,17 @@ impl Sampler {
     /// Asks the locks connection for the texts of the statements that matter and have none yet.
     pub(super) async fn ask_for_texts(&mut self, pace: Pace) {
         let Some(Reading::Fresh(statements)) = &self.statements.last else { return };
-        let asked_times = self.statements.texts_asked.map_or(0, |(_, times)| times);
-        let is_early = asked_times < EARLY_TEXTS;
-        let is_due = |(at, _): (Instant, u8)| is_early || pace.texts_every <= at.elapsed();
-        if !self.statements.texts_asked.is_none_or(is_due) {
+        let (looked_at, looks) = self.statements.looked_through.unzip();
+        let looks = looks.unwrap_or_default();
+        let is_early = looks < EARLY_READINGS;
+        let is_due =
+            is_early || self.statements.texts_asked.is_none_or(|asked| pace.texts_every <= asked.elapsed());
+        // Between two readings there is nothing new; but what a report still lacks it asks for with each sample.
+        let is_known = looked_at == Some(statements.read_at) && !pace.is_report();
+        if is_known || !is_due {
             return;
         }
+        self.statements.looked_through = Some((statements.read_at, looks.saturating_add(1)));
         let known = Arc::clone(&self.wires.catalog.borrow().texts);
         let growth = |row: &Statement| {
             row.total_exec_ms - self.statements.totals.get(&row.key).copied().unwrap_or_default()
@@ -119,7 +126,7 @@ impl Sampler {
         if wanted.is_empty() {
             return;
         }
-        self.statements.texts_asked = Some((Instant::now(), asked_times.saturating_add(1)));
+        self.statements.texts_asked = Some(Instant::now());
         // A report has no later tick to show them in.
         let limit = match (pace.is_report(), is_early) {
             (true, _) => REPORT_TEXTS_LIMIT,
