@@ -28,11 +28,14 @@ pub(crate) fn peak_kb(pid: i32) -> u64 {
     of_all(pid, of_one).into_iter().sum()
 }
 
-/// The time of all processors since the machine was started, in ticks, and how much of it the host of a virtual machine gave
-/// to others though something here was ready to run (proc(5), `/proc/stat`, steal).
+/// Where a line of `/proc/stat` has the time without anything to do, and that of waiting for a disk.
+const IDLE: std::ops::RangeInclusive<usize> = 3..=4;
+
+/// The time since the machine was started in which a processor had something to do, in ticks, and how much of it the host of
+/// a virtual machine gave to others (proc(5), `/proc/stat`, steal).
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Ticks {
-    all: u64,
+    wanted: u64,
     stolen: u64,
 }
 
@@ -43,14 +46,16 @@ impl Ticks {
         // What guests of this machine take stands behind that, and is in its first two figures already.
         let ticks: Vec<u64> =
             first.split_whitespace().skip(1).take(8).filter_map(|it| it.parse().ok()).collect();
-        Self { all: ticks.iter().sum(), stolen: ticks.get(7).copied().unwrap_or_default() }
+        let is_wanted = |(place, ticks): (usize, &u64)| (!IDLE.contains(&place)).then_some(*ticks);
+        let wanted = ticks.iter().enumerate().filter_map(is_wanted).sum();
+        Self { wanted, stolen: ticks.get(7).copied().unwrap_or_default() }
     }
 
-    /// The stolen share of the time since an earlier moment; 0 to 1.
+    /// The stolen share of what was wanted since an earlier moment; 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "ticks of years are exact in an f64")]
     pub(crate) fn stolen_since(self, before: Self) -> f64 {
-        let all = self.all.saturating_sub(before.all).max(1);
-        self.stolen.saturating_sub(before.stolen) as f64 / all as f64
+        let wanted = self.wanted.saturating_sub(before.wanted).max(1);
+        self.stolen.saturating_sub(before.stolen) as f64 / wanted as f64
     }
 }
 

@@ -34,7 +34,7 @@ const KEY_PAUSE: Duration = Duration::from_millis(130);
 
 /// While the host gives a larger share of the processors to others, nothing is measured: a key then takes as long as the
 /// host wants.
-const STOLEN_SHARE_MAX: f64 = 0.01;
+const STOLEN_SHARE_MAX: f64 = 0.02;
 /// So often something is measured anew because of that.
 const TRIES: usize = 6;
 /// The share is looked at for so long, and it is waited for a better one for so long.
@@ -61,19 +61,22 @@ impl Figures {
 /// Runs a program on a lab and measures it, again if the host took the processors away meanwhile. What share it took stands
 /// among the figures.
 pub(crate) fn measure(lab: &Lab, program: &Program, effort: Effort) -> Result<Figures> {
-    let mut figures = Figures::default();
+    let mut calmest: Option<(f64, Figures)> = None;
     for _ in 0..TRIES {
         wait_for_calm();
         let before = Ticks::now();
-        figures = measure_once(lab, program, effort)?;
+        let mut figures = measure_once(lab, program, effort)?;
         let share = Ticks::now().stolen_since(before);
         figures.set("stolen %", share * 100.0);
+        if calmest.as_ref().is_none_or(|(least, _)| share < *least) {
+            calmest = Some((share, figures));
+        }
         if share <= STOLEN_SHARE_MAX {
             break;
         }
-        println!("the host took {:.1} % of the processors meanwhile", share * 100.0);
+        println!("the host took {:.1} % of what was wanted of the processors meanwhile", share * 100.0);
     }
-    Ok(figures)
+    Ok(calmest.map(|(_, figures)| figures).unwrap_or_default())
 }
 
 /// Waits until the host leaves the processors alone.
@@ -81,7 +84,11 @@ fn wait_for_calm() {
     let began = now();
     let mut before = Ticks::now();
     while now() - began < CALM_LIMIT {
-        std::thread::sleep(CALM);
+        // Only from who wants a processor can it be taken.
+        let look = now();
+        while now() - look < CALM {
+            std::hint::spin_loop();
+        }
         let after = Ticks::now();
         if after.stolen_since(before) <= STOLEN_SHARE_MAX {
             return;

@@ -41,7 +41,7 @@ const WIDE: (u16, u16) = (200, 50);
 
 /// From this length on each fault comes in both halves, and the run tells whether memory grows: what is done for the
 /// first time takes memory that stays, and after a reset of statistics there is less to keep for some time.
-const LONG: Duration = Duration::from_secs(200);
+const LONG: Duration = Duration::from_secs(240);
 
 /// From the beginning of one fault to that of the next, where it is over by then.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -220,6 +220,7 @@ impl Soak {
             sleep(due.saturating_duration_since(now()));
             if warm.is_none() && warmed_up <= now() {
                 warm = Some(self.at_rest());
+                bag.clear();
             }
             if bag.is_empty() {
                 bag = random.shuffled(&Fault::ALL);
@@ -298,7 +299,7 @@ impl Soak {
             );
             moment += window;
         }
-        let warm = median_before(self.started + plan.warm_up());
+        let warm = median_before(self.started + plan.warm_up() + window);
         let last = median_before(self.started + plan.length);
         println!("memory after the warm-up {warm} kB, at the end {last} kB");
         let limit = warm + warm * plan.growth_limit() / 100;
