@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use dbtriage_lab::Client;
 use dbtriage_lab::terminal::{PATIENCE, Tty, now, rows};
+use dbtriage_lab::{Client, Network, Proxy};
 use vt100::Screen;
 
 use super::{Watched, admin, is_live, lab};
@@ -116,6 +116,35 @@ fn an_extension_that_is_dropped_moved_or_old_darkens_pane_3_only_and_comes_back(
         println!("{how}: told after {told:?}, back after {time:?}");
         assert!(time <= PANE_LIMIT, "{how}: back only after {time:?}");
     }
+    watched.quit();
+}
+
+/// A network that was slow for a moment makes a reading look dear, and what is dear is read seldom.
+#[test]
+fn an_extension_that_comes_back_is_read_at_once_whatever_the_last_reading_had_cost() {
+    let lab = lab(&[]);
+    let second = admin(lab.primary());
+    let proxy = Proxy::start(lab.primary().port).unwrap();
+    let mut watched = Watched::open(lab.primary(), proxy.port);
+    let busy = lab.primary().client_as("shop_owner", "shop", "busy").unwrap();
+    work(&busy);
+    watched.tty.wait_for("the statement", PATIENCE, |screen| says(screen, "SELECT count(*) FROM customers"));
+    proxy.set(Network::Slow(Duration::from_millis(150)));
+    watched.tty.wait_for_text("statements every ");
+    second.execute("DROP EXTENSION pg_stat_statements").unwrap();
+    watched.tty.wait_for("the reason in pane 3", PATIENCE * 2, |screen| {
+        says(screen, "pg_stat_statements is not installed in \"shop\"")
+    });
+    proxy.set(Network::Open);
+    second.execute("CREATE EXTENSION pg_stat_statements").unwrap();
+    let created = now();
+    work(&busy);
+    let shown = watched.tty.wait_for("pane 3", PATIENCE * 2, |screen| {
+        is_live(screen) && says(screen, "SELECT count(*) FROM customers")
+    });
+    let time = shown.saturating_duration_since(created);
+    println!("back after {time:?}");
+    assert!(time <= PANE_LIMIT, "back only after {time:?}");
     watched.quit();
 }
 

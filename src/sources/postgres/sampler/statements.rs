@@ -58,9 +58,10 @@ impl Sampler {
     ) {
         let Some(read) = read else {
             if matches!(self.wires.catalog.borrow().extension, Some(Err(_))) {
-                // Dropped meanwhile, or never there.
+                // Dropped meanwhile, or never there: once it is there it is read at once.
                 self.statements.last = None;
                 self.statements.slowed_to = None;
+                self.statements.due = None;
             }
             return;
         };
