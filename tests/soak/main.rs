@@ -43,6 +43,9 @@ const WIDE: (u16, u16) = (200, 50);
 /// first time takes memory that stays, and after a reset of statistics there is less to keep for some time.
 const LONG: Duration = Duration::from_secs(240);
 
+/// A run that is shorter is still warming up.
+const SHORT: Duration = Duration::from_secs(60);
+
 /// From the beginning of one fault to that of the next, where it is over by then.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -69,6 +72,10 @@ impl Plan {
         };
         let length = Duration::from_secs(number("DBTRIAGE_SOAK_SECONDS", 20));
         assert!(length >= Duration::from_secs(12), "a soak takes at least 12 seconds");
+        assert!(
+            length < SHORT || LONG <= length,
+            "from {SHORT:?} on memory is judged, and only {LONG:?} hold every fault twice"
+        );
         Self { length, seed: number("DBTRIAGE_SOAK_SEED", 20_261_121) }
     }
 
